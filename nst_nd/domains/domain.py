@@ -1,0 +1,107 @@
+"""What a domain is: a way into model space and back, and the settings that suit it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nst_nd.domains.settings import Settings
+from nst_nd.errors import InputError
+from nst_nd.sample import Data, Kind, Sample
+
+# model units span about 255, as the networks trained on photographs expect
+FULL_SCALE = 255.0
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """model = (data - offset) * gain, per channel: linear, so that it can be undone exactly.
+
+    gain, offset: [C] in model units per data unit, and in data units.
+    """
+
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def encode(self, data: Data) -> Tensor:
+        """[C, *space] in data units -> [1, C, *space] float32 in model units."""
+        shape = (-1,) + (1,) * (data.ndim - 1)
+        model = (data - self.offset.reshape(shape)) * self.gain.reshape(shape)
+        return torch.from_numpy(np.ascontiguousarray(model, dtype=np.float32))[None]
+
+    def apply(self, data: Data, change: Tensor) -> Data:
+        """data + change in data units, in data's dtype: where change is 0, data stays bit for bit."""
+        shape = (-1,) + (1,) * (data.ndim - 1)
+        delta = change[0].cpu().numpy().astype(np.float64) / self.gain.reshape(shape)
+        return (data + delta).astype(data.dtype)  # type: ignore[no-any-return]
+
+    def decode(self, model: Tensor) -> Data:
+        """[1, C, *space] in model units -> [C, *space] float32 in data units."""
+        shape = (-1,) + (1,) * (model.dim() - 2)
+        array = model[0].cpu().numpy().astype(np.float64)
+        return (array / self.gain.reshape(shape) + self.offset.reshape(shape)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def uniform_scaling(nc: int, gain: float, offset: float) -> Scaling:
+    """The same gain and offset for every channel."""
+    return Scaling(np.full(nc, gain), np.full(nc, offset))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Inputs in model space.
+
+    content: [1, C, *space] or None. styles: one [1, C, *space] each. scaling: of the content (of the first style where
+    there is none). lock: low-pass sigma in samples per axis, see Iterate. free: [1, 1, *space] where the content may
+    change. weight: [1, 1, *space] where the generated signal's statistics are taken; style_weights the same per style.
+    pool_kernel: positions joined per axis by each pool. notes: what was converted, in words.
+    """
+
+    content: Tensor | None
+    styles: tuple[Tensor, ...]
+    scaling: Scaling
+    lock: tuple[float, ...] | None = None
+    free: Tensor | None = None
+    weight: Tensor | None = None
+    style_weights: tuple[Tensor | None, ...] = ()
+    pool_kernel: tuple[int, ...] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Domain(Protocol):
+    """One kind of signal."""
+
+    name: str
+    kind: Kind
+    defaults: Mapping[str, Any]
+
+    def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
+        """Content and styles in model space. Raises InputError where they do not go together."""
+
+    def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
+        """The result after what the domain guards (peaks, colours), and what had to be said."""
+
+
+def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind) -> None:
+    """InputError unless there is a style, everything is of this kind and no style is constant."""
+    if not styles:
+        raise InputError("no style given; at least one is needed")
+    for what, sample in [("content", content), *(("style", s) for s in styles)]:
+        if sample is not None and sample.kind != kind:
+            raise InputError(f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind")
+    for style in styles:
+        if style.data.max() == style.data.min():
+            raise InputError(
+                f"the style is constant (every sample is {style.data.flat[0]:g}); it has no texture to transfer"
+            )
+
+
+def refuse_channels(content: Sample, style: Sample, advice: str) -> InputError:
+    """The error for content and style with different numbers of channels."""
+    return InputError(f"the content has {content.nc} channels, the style {style.nc}; they must have as many\n{advice}")

@@ -1,0 +1,125 @@
+"""From settings to extractors: which network, adapted to the signal's channels and axes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from nst_nd.domains.settings import ExtractorSettings, Settings
+from nst_nd.errors import ConfigError
+from nst_nd.features.extractor import ChainStage, Extractor
+from nst_nd.features.module import module_extractor
+from nst_nd.features.random_conv import CHANNELS, WIDTHS, multi_width_layer, random_network
+from nst_nd.features.spectral import LogSpectrogram
+from nst_nd.features.vgg import vgg19
+from nst_nd.features.weights import load_state
+
+# a config names a class; only these libraries of networks are looked into
+MODULE_SOURCES = ("monai.networks.nets.", "torchvision.models.")
+
+
+@dataclass(frozen=True)
+class Network:
+    """An extractor with the layers that content and style read, and their weights (summing to 1 unless given)."""
+
+    label: str
+    extractor: Extractor
+    content: dict[str, float]
+    style: dict[str, float]
+
+
+def build_networks(
+    settings: Settings, nc: int, ndim: int, pool_kernel: tuple[int, ...] | None, *, with_content: bool
+) -> list[Network]:
+    """The networks of the settings, each cut after its deepest layer in use; unused ones are left out."""
+    content = _weights(settings.content_layers, settings.content_layer_weights)
+    style = _weights(settings.style_layers, settings.style_layer_weights)
+    if not with_content or settings.content_weight == 0:
+        content = {}
+    if settings.style_weight == 0:
+        style = {}
+    several = len(settings.extractor) > 1
+    networks = []
+    for spec in settings.extractor:
+        own = [_own_layers(layers, spec.prefix, several) for layers in (content, style)]
+        if own[0] or own[1]:
+            built = _build(spec, settings, nc, ndim, pool_kernel, [*own[0], *own[1]])
+            label = f"{spec.prefix}." if several else ""
+            networks.append(Network(label, built.until([*own[0], *own[1]]), *own))
+    known = {spec.prefix for spec in settings.extractor}
+    lost = [layer for layer in (*content, *style) if several and layer.split(".", 1)[0] not in known]
+    if lost:
+        raise ConfigError(f"layers of no network: {', '.join(lost)}\nwrite network.layer with one of: {', '.join(known)}")
+    return networks
+
+
+def _weights(layers: Sequence[str], weights: Sequence[float] | None) -> dict[str, float]:
+    return dict(zip(layers, weights or [1.0 / len(layers)] * len(layers), strict=True)) if layers else {}
+
+
+def _own_layers(layers: dict[str, float], prefix: str, several: bool) -> dict[str, float]:
+    if not several:
+        return layers
+    return {name.split(".", 1)[1]: w for name, w in layers.items() if name.startswith(f"{prefix}.")}
+
+
+def _build(
+    spec: ExtractorSettings,
+    settings: Settings,
+    nc: int,
+    ndim: int,
+    pool_kernel: tuple[int, ...] | None,
+    layers: Sequence[str],
+) -> Extractor:
+    kernel = settings.pool_kernel or pool_kernel
+    if spec.name == "vgg19":
+        return vgg19(nc, ndim, pooling=settings.pooling, padding=settings.padding or "zeros", pool_kernel=kernel)
+    if spec.name == "random":
+        return random_network(
+            nc,
+            ndim,
+            seed=spec.seed,
+            widths=spec.widths or WIDTHS,
+            channels=spec.channels or CHANNELS,
+            pooling=settings.pooling,
+            padding=settings.padding or "replicate",
+            pool_kernel=kernel,
+        )
+    if spec.name == "spectrogram":
+        return spectrogram_network(nc, ndim, spec)
+    return _module(spec, nc, ndim, layers)
+
+
+def spectrogram_network(nc: int, ndim: int, spec: ExtractorSettings) -> Extractor:
+    """Taps magnitude (log spectrogram) and filters (random kernels of several widths along time) of a waveform."""
+    if ndim != len(("time",)):
+        raise ConfigError("the spectrogram network takes signals with one axis; choose vgg19 or random")
+    widths = spec.widths or WIDTHS
+    front = LogSpectrogram.hann("magnitude", spec.window, spec.hop)
+    bins = nc * (spec.window // 2 + 1)
+    layer = multi_width_layer("filters", bins, ndim, widths, spec.filters, spec.seed)
+    name = f"spectrogram(nc={nc}, window={spec.window}, hop={spec.hop}, widths={widths}, filters={spec.filters}, seed={spec.seed})"
+    return Extractor(name, nc, ndim, (ChainStage((front,)), ChainStage((layer,))))
+
+
+def _module(spec: ExtractorSettings, nc: int, ndim: int, layers: Sequence[str]) -> Extractor:
+    source = spec.module or ""
+    if not source.startswith(MODULE_SOURCES):
+        raise ConfigError(
+            f"extractor module is {source!r}; allowed in a config: names in {' and '.join(MODULE_SOURCES)}\n"
+            "for a network of your own use nst_nd.module_extractor in Python"
+        )
+    package, _, name = source.rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(package), name)
+        module = factory(**spec.arguments)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"cannot make {source}: {str(error).splitlines()[0]}") from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{source} does not make a torch module")
+    if spec.weights is None:
+        raise ConfigError(f"extractor {source} has no weights; give a .safetensors file or a checkpoint of tensors")
+    return module_extractor(module, nc, ndim, layers, state=load_state(spec.weights), name=f"{source}({spec.weights})")

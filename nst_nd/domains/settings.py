@@ -1,0 +1,131 @@
+"""Settings: every knob of one transfer, validated. Files and batches are added by `config`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nst_nd.features.costs import ContentNormalisation, StyleNormalisation
+from nst_nd.features.statistics import StatisticName
+from nst_nd.nd import Padding, Pooling
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Preset = Literal["image", "audio", "ecg", "volume", "ct"]
+
+
+class Model(BaseModel):
+    """Unknown keys are errors, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExtractorSettings(Model):
+    """One fixed network.
+
+    name: vgg19 (embedded weights), random (seeded, several kernel widths), spectrogram (STFT, then one random layer of
+    several widths along time), module (a torch module from monai.networks or torchvision.models).
+    label: prefix of its layer names ("label.layer") where several networks are used; the name by default.
+    """
+
+    name: Literal["vgg19", "random", "spectrogram", "module"]
+    label: str | None = None
+    seed: int = Field(0, ge=0, description="random, spectrogram: seed of the kernels")
+    widths: tuple[int, ...] | None = Field(None, description="random, spectrogram: kernel widths")
+    channels: tuple[int, ...] | None = Field(None, description="random: output channels of each stage")
+    window: int = Field(2048, ge=2, description="spectrogram: samples per window")
+    hop: int = Field(512, ge=1, description="spectrogram: samples from frame to frame")
+    filters: int = Field(128, ge=1, description="spectrogram: kernels of each width")
+    module: str | None = Field(None, description="module: where it is, e.g. monai.networks.nets.BasicUNet")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="module: its constructor's arguments")
+    weights: str | None = Field(None, description="module: a .safetensors file or a plain checkpoint of tensors")
+
+    @property
+    def prefix(self) -> str:
+        """The label, or the name."""
+        return self.label or self.name
+
+
+class Settings(Model):
+    """What determines a transfer besides its inputs. Defaults of a domain come from its preset."""
+
+    preset: Preset | None = Field(None, description="domain: image, audio, ecg, volume or ct; by the kind of file if absent")
+    extractor: tuple[ExtractorSettings, ...] = Field(
+        (ExtractorSettings(name="vgg19"),), description="the fixed networks; a name stands for one with its defaults"
+    )
+    content_layers: tuple[str, ...] = Field(("relu4_2",), description="layers whose activations stay the content's")
+    content_layer_weights: tuple[Weight, ...] | None = Field(None, description="one per content layer; equal if absent")
+    style_layers: tuple[str, ...] = Field(
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="layers whose statistics become the style's"
+    )
+    style_layer_weights: tuple[Weight, ...] | None = Field(None, description="one per style layer; equal if absent")
+    statistic: StatisticName = Field("gram", description="gram, covariance, correlation or mean_std")
+    content_weight: Weight = Field(1.0, description="alpha")
+    style_weight: Weight = Field(30.0, description="beta")
+    tv_weight: Weight = Field(0.0, description="weight of the total variation")
+    tv_exponent: float = Field(2.0, ge=1.0, le=2.0, description="exponent of the total variation")
+    content_normalisation: ContentNormalisation = Field("relative", description="formula of the content cost")
+    style_normalisation: StyleNormalisation = Field("relative", description="formula of the style cost")
+    pooling: Pooling = Field("average", description="max or average")
+    padding: Padding | None = Field(None, description="borders of the convolutions; the network's own if absent")
+    pool_kernel: tuple[int, ...] | None = Field(None, description="positions joined per axis by each pool")
+    optimizer: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs or adam")
+    learning_rate: Positive = Field(1.0, description="step size; model units for adam")
+    history: int = Field(10, ge=1, le=100, description="pairs that L-BFGS remembers")
+    iterations: int = Field(150, ge=0, description="optimiser steps over all scales together")
+    scales: tuple[Positive, ...] = Field((1.0,), description="sizes from coarse to fine, as shares; the last is 1")
+    init: str = Field("content", description="content, noise, style (noise with the style's covariance) or a file")
+    noise_ratio: float = Field(0.6, ge=0, le=1, description="init noise: share of noise, the rest is content")
+    noise_range: Positive = Field(20.0, description="init noise: uniform in plus or minus this, model units")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every random draw")
+    style_scale: Positive | None = Field(
+        None, description="images: longer side of the style over the content's; absent: the style's own size"
+    )
+    original_colors: bool = Field(False, description="images: only the luminance is restyled")
+    window: tuple[float, float] | None = Field(None, description="ct, volume: values mapped to 0..255 model units")
+    lock_mm: Positive | None = Field(None, description="volumes: lower frequencies than this Gaussian sigma stay the content's")
+    protect: tuple[float, float] | None = Field(
+        None, description="volumes: content values outside these two come back bit for bit"
+    )
+    region: tuple[float, float] | None = Field(None, description="volumes: statistics only where values lie within these two")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own choice if absent")
+
+    @field_validator("extractor", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        items = value if isinstance(value, list | tuple) else [value]
+        return [{"name": item} if isinstance(item, str) else item for item in items]
+
+    @field_validator("scales")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or value[-1] != 1.0 or any(a >= b for a, b in zip(value, value[1:], strict=False)):
+            raise ValueError(f"scales are {list(value)}; they must rise and end with 1")
+        return value
+
+    @field_validator("window", "protect", "region")
+    @classmethod
+    def _range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not (math.isfinite(value[0]) and math.isfinite(value[1]) and value[0] < value[1]):
+            raise ValueError(f"got {list(value)}; allowed: two finite numbers, the lower first")
+        return value
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Settings:
+        for kind, layers, weights in (
+            ("content", self.content_layers, self.content_layer_weights),
+            ("style", self.style_layers, self.style_layer_weights),
+        ):
+            if weights is not None and len(weights) != len(layers):
+                raise ValueError(f"{kind}_layer_weights has {len(weights)} values for {len(layers)} {kind}_layers")
+            if len(set(layers)) != len(layers):
+                raise ValueError(f"{kind}_layers names a layer twice: {list(layers)}")
+        labels = [e.prefix for e in self.extractor]
+        if not labels or len(set(labels)) != len(labels):
+            raise ValueError(f"extractor needs one network or more, each with a label of its own; got {labels}")
+        if not (self.content_weight and self.content_layers) and not (self.style_weight and self.style_layers):
+            raise ValueError("content_weight and style_weight are both 0: there is nothing to minimise")
+        return self

@@ -1,0 +1,42 @@
+"""What audio and ECG share: one time axis, a rate, and one gain for content and style so that levels are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from nst_nd.domains.domain import Scaling, uniform_scaling
+from nst_nd.errors import InputError
+from nst_nd.sample import Data, Sample
+
+# root mean square of the louder input in model units
+LEVEL = 64.0
+LARGEST_RATIO = 100_000
+
+
+def common_scaling(samples: Sequence[Sample], nc: int) -> Scaling:
+    """One gain for all, so that the level is part of the style; no offset, so that silence is 0."""
+    level = max(float(np.sqrt(np.mean(np.square(s.data, dtype=np.float64)))) for s in samples)
+    return uniform_scaling(nc, LEVEL / level, 0.0)
+
+
+def resample(sample: Sample, rate: float | None, notes: list[str]) -> Data:
+    """The data at this rate (polyphase low-pass, scipy.signal.resample_poly); a note says so where it changes.
+
+    Raises InputError where a rate is missing or the two have no common measure.
+    """
+    own = sample.grid.rate
+    if own == rate:
+        return sample.data
+    if own is None or rate is None:
+        raise InputError("content and style need a sampling rate each; give `rate` for files that carry none")
+    ratio = Fraction(rate / own).limit_denominator(LARGEST_RATIO)
+    if ratio <= 0:
+        raise InputError(f"cannot resample a style at {own:g} Hz to {rate:g} Hz")
+    from scipy.signal import resample_poly
+
+    notes.append(f"style resampled from {own:g} Hz to the content's {rate:g} Hz")
+    out = resample_poly(sample.data, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return np.asarray(out, dtype=sample.data.dtype)

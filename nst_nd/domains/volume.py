@@ -1,0 +1,122 @@
+"""Volumes: arbitrary intensities by their own range, CT in HU by a fixed window; spacing in mm is respected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together, refuse_channels
+from nst_nd.domains.settings import Settings
+from nst_nd.errors import InputError
+from nst_nd.sample import Kind, Sample
+
+# intensities between these percentiles span the 255 model units
+PERCENTILES = (0.5, 99.5)
+# an axis sampled this much more coarsely than the finest one is not pooled
+ANISOTROPY = 1.8
+
+
+class VolumeDomain:
+    """MR, microscopy, anything: each volume's own intensity range is mapped to the same model range."""
+
+    name = "volume"
+    kind: Kind = "volume"
+    defaults: Mapping[str, Any] = {
+        "content_layers": ("relu2_2",),
+        "style_layers": ("relu1_1", "relu2_1", "relu3_1"),
+        "padding": "replicate",
+        "style_weight": 30.0,
+        "iterations": 100,
+        "scales": (0.5, 1.0),
+    }
+
+    def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
+        """See Domain.prepare. Regions, protected values and the lock are those of the settings."""
+        check_together(content, styles, self.kind)
+        like = styles[0] if content is None else content
+        notes: list[str] = []
+        for style in styles:
+            if style.nc != like.nc:
+                raise refuse_channels(like, style, "choose one channel of each, or volumes with the same channels")
+            _compare_spacing(like, style, notes)
+        scaling = self.scaling(like, settings)
+        tensors = tuple(self.scaling(s, settings).encode(s.data) for s in styles)
+        region = settings.region
+        return Prepared(
+            None if content is None else scaling.encode(content.data),
+            tensors,
+            scaling,
+            lock=_lock(like, settings),
+            free=None if content is None or settings.protect is None else _inside(content, settings.protect),
+            weight=None if content is None or region is None else _inside(content, region),
+            style_weights=tuple(None if region is None else _inside(s, region) for s in styles),
+            pool_kernel=pool_kernel(like.grid.spacing, notes),
+            notes=notes,
+        )
+
+    def scaling(self, sample: Sample, settings: Settings) -> Scaling:
+        """From the window of the settings, or the sample's own percentiles per channel."""
+        if settings.window is not None:
+            low, high = np.full(sample.nc, settings.window[0]), np.full(sample.nc, settings.window[1])
+        else:
+            flat = sample.data.reshape(sample.nc, -1)
+            low, high = np.percentile(flat, PERCENTILES, axis=1)
+            low, high = np.where(high > low, low, flat.min(1)), np.where(high > low, high, flat.max(1))
+        width = np.where(high > low, high - low, 1.0)
+        return Scaling(FULL_SCALE / width, (low + high) / 2.0)
+
+    def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
+        """Nothing to guard: what must not change was never free to."""
+        del content, settings
+        return result, []
+
+
+class CtDomain(VolumeDomain):
+    """CT in HU: low frequencies stay the content's, air and bone come back bit for bit."""
+
+    name = "ct"
+    defaults: Mapping[str, Any] = {
+        **VolumeDomain.defaults,
+        "window": (-160.0, 240.0),
+        "lock_mm": 3.0,
+        "protect": (-990.0, 400.0),
+        "region": (-200.0, 300.0),
+        "scales": (1.0,),
+    }
+
+
+def pool_kernel(spacing: Sequence[float], notes: list[str]) -> tuple[int, ...]:
+    """2 along finely sampled axes, 1 along those ANISOTROPY times coarser than the finest."""
+    finest = min(spacing)
+    kernel = tuple(1 if step >= ANISOTROPY * finest else 2 for step in spacing)
+    if 1 in kernel:
+        mm = " x ".join(f"{s:g}" for s in spacing)
+        notes.append(f"spacing {mm} mm is anisotropic: pooling joins {'x'.join(map(str, kernel))} voxels")
+    return kernel
+
+
+def _compare_spacing(content: Sample, style: Sample, notes: list[str]) -> None:
+    if any(abs(a - b) > 0.05 * a for a, b in zip(content.grid.spacing, style.grid.spacing, strict=True)):
+        ours, theirs = (" x ".join(f"{s:g}" for s in x.grid.spacing) for x in (content, style))
+        notes.append(f"voxel spacing differs (content {ours} mm, style {theirs} mm): textures are compared per voxel")
+
+
+def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
+    if settings.lock_mm is None:
+        return None
+    return tuple(settings.lock_mm / step for step in content.grid.spacing)
+
+
+def _inside(sample: Sample, limits: tuple[float, float]) -> Tensor:
+    """[1, 1, *space], 1 where every channel lies within the limits."""
+    inside = np.all((sample.data >= limits[0]) & (sample.data <= limits[1]), axis=0)
+    if not inside.any():
+        raise InputError(
+            f"no voxel lies between {limits[0]:g} and {limits[1]:g} "
+            f"(values {sample.data.min():g} to {sample.data.max():g}); wrong preset or modality?"
+        )
+    return torch.from_numpy(inside.astype(np.float32))[None, None]

@@ -1,0 +1,102 @@
+"""What is minimised: terms on the taps of one or several extractors, with their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nst_nd.features.costs import ContentNormalisation, StyleNormalisation, content_scale, style_cost
+from nst_nd.features.extractor import Extractor
+from nst_nd.features.statistics import STATISTICS, Moments, Statistic
+
+
+@dataclass(frozen=True)
+class ContentTerm:
+    """weight * scaled sum of squared differences of the activations at a tap from a target [1, C, *space]."""
+
+    name: str
+    tap: str
+    weight: float
+    target: Tensor
+    scale: Tensor | float
+
+    @classmethod
+    def of(cls, tap: str, weight: float, target: Tensor, normalisation: ContentNormalisation, label: str) -> ContentTerm:
+        """The term of this tap, named content/tap."""
+        return cls(f"content/{label}{tap}", tap, weight, target, content_scale(target, normalisation))
+
+
+@dataclass(frozen=True)
+class StyleTerm:
+    """weight * scaled difference of a statistic at a tap from a target."""
+
+    name: str
+    tap: str
+    weight: float
+    statistic: Statistic
+    target: Tensor
+    normalisation: StyleNormalisation
+
+    def cost(self, moments: Moments) -> Tensor:
+        """Scalar, unweighted, from the generated signal's moments at this tap."""
+        return style_cost(self.statistic.read(moments), self.target, moments.outer.shape[0], self.normalisation)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One extractor, cut after its deepest tap, and the terms on its taps.
+
+    pivots: [C] per tap for centred statistics, from the style, fixed for the whole run.
+    masks: [1, 1, *space] weights per tap for the generated signal's statistics; empty means everywhere.
+    """
+
+    extractor: Extractor
+    content: tuple[ContentTerm, ...]
+    style: tuple[StyleTerm, ...]
+    pivots: dict[str, Tensor] = field(default_factory=dict)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def taps(self) -> frozenset[str]:
+        """Every tap that a term reads."""
+        return frozenset(term.tap for term in (*self.content, *self.style))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The sum of the terms of all branches and of tv_weight * total variation ** tv_exponent."""
+
+    branches: tuple[Branch, ...]
+    tv_weight: float = 0.0
+    tv_exponent: float = 2.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the terms in the order in which `value_and_grad` reports them."""
+        terms = [term.name for b in self.branches for term in (*b.content, *b.style)]
+        return (*terms, "tv") if self.tv_weight else tuple(terms)
+
+
+def style_moments(
+    extractor: Extractor, x: Tensor, statistics: Sequence[Statistic], mask: Tensor | None = None
+) -> dict[str, Moments]:
+    """Moments of a style [1, nc, *space] at every tap of a cut extractor.
+
+    Centred statistics get the style's own mean as pivot, found in a first pass over the activations.
+    """
+    wanted = frozenset(extractor.names)
+    weights = {} if mask is None else extractor.carry(mask, wanted)
+    centred = any(s.centred for s in statistics)
+    found = {}
+    with torch.no_grad():
+        for tap, activations in extractor(x).items():
+            weight = weights.get(tap)
+            pivot = Moments.of(activations, weight).mean if centred else None
+            found[tap] = Moments.of(activations, weight, pivot, with_sum=centred)
+    return found
+
+
+__all__ = ["STATISTICS", "Branch", "ContentTerm", "Objective", "StyleTerm", "style_moments"]

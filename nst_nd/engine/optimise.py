@@ -1,0 +1,125 @@
+"""The loop: value, gradient, step. It yields what happened and decides nothing else."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nst_nd.engine.objective import Objective
+from nst_nd.engine.optimisers import Optimiser
+from nst_nd.engine.stream import value_and_grad
+from nst_nd.errors import ComputationError
+from nst_nd.features.iterate import Iterate
+
+# on an accelerator the loop looks at the value this often, since looking means waiting for the device
+LOOK_EVERY = 10
+# a value this many times the best one means that a step went wrong
+RUNAWAY = 10.0
+PATIENCE = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step.
+
+    iteration: counted over all scales, from 1, of `total`. scale: index of the scale, of `scales`. size: of the signal.
+    terms: weighted values before the step, by name; their sum is what is minimised. Reading it waits for the device.
+    seconds: since the run began. memory: peak resident bytes of the process so far.
+    """
+
+    iteration: int
+    total: int
+    scale: int
+    scales: int
+    size: tuple[int, ...]
+    seconds: float
+    memory: int
+    names: tuple[str, ...] = field(repr=False)
+    values: Tensor = field(repr=False)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Weighted terms by name."""
+        return dict(zip(self.names, self.values.tolist(), strict=True))
+
+    @property
+    def loss(self) -> float:
+        """The sum of the terms."""
+        return float(self.values.sum())
+
+
+@dataclass
+class Progress:
+    """Where a run stands, over all its scales."""
+
+    total: int
+    scales: int
+    iteration: int = 0
+    scale: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    restarts: int = 0
+
+
+def optimise(
+    objective: Objective, iterate: Iterate, z: Tensor, optimiser: Optimiser, iterations: int, progress: Progress
+) -> Iterator[tuple[Step, Tensor]]:
+    """Move z in place, `iterations` times; yields each step with the best z seen so far (do not change it).
+
+    A value that is not finite, or RUNAWAY times the best, sends z back to the best one and the optimiser back to a
+    fresh start, PATIENCE times at most. Raises ComputationError after that, or if the very first value is not finite.
+    """
+    best, best_value = z.clone(), float("inf")
+    look = 1 if z.device.type == "cpu" else LOOK_EVERY
+    restarts = 0
+    for i in range(iterations):
+        values, grad = value_and_grad(objective, iterate.signal(z))
+        if i % look == 0 or i == iterations - 1:
+            value = float(values.sum())
+            if not value < RUNAWAY * best_value:
+                restarts += 1
+                if best_value == float("inf") or restarts > PATIENCE:
+                    raise ComputationError(_lost(objective, values, progress, restarts))
+                progress.restarts += 1
+                z.copy_(best)
+                optimiser.reset()
+                values, grad = value_and_grad(objective, iterate.signal(z))
+            elif value < best_value:
+                best_value = value
+                best.copy_(z)
+        optimiser.step(z, iterate.vjp(grad))
+        progress.iteration += 1
+        yield _step(progress, objective, values, z), best
+
+
+def _step(progress: Progress, objective: Objective, values: Tensor, z: Tensor) -> Step:
+    return Step(
+        progress.iteration,
+        progress.total,
+        progress.scale,
+        progress.scales,
+        tuple(z.shape[2:]),
+        time.perf_counter() - progress.started,
+        peak_memory(),
+        objective.names,
+        values,
+    )
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _lost(objective: Objective, values: Tensor, progress: Progress, restarts: int) -> str:
+    named = zip(objective.names, values.tolist(), strict=True)
+    bad = [name for name, value in named if not torch.isfinite(torch.tensor(value))]
+    what = f"not finite in {', '.join(bad)}" if bad else "growing without end"
+    return (
+        f"the objective is {what} at iteration {progress.iteration + 1} (restarts: {restarts - 1})\n"
+        "try a smaller learning_rate, or optimizer: adam"
+    )

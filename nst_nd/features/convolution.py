@@ -1,0 +1,167 @@
+"""Convolution and rectifier as layers, and the fused pair that VGG and the random networks are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nst_nd import nd
+from nst_nd.features.extractor import AutogradLayer, Layer
+
+
+class _Fused(NamedTuple):
+    """What the fused run keeps: its (padded) input, its output, the padding done inside, the graph of the rest."""
+
+    x: Tensor
+    y: Tensor
+    amount: tuple[int, ...]
+    border: tuple[Tensor, Tensor] | None
+
+
+def _mask_in_place(grad: Tensor, y: Tensor) -> Tensor:
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)
+    return masked
+
+
+@dataclass(frozen=True)
+class Convolution(AutogradLayer):
+    """A convolution with constant weights, size-keeping (odd kernels) but for its stride.
+
+    weight: [C_out, C_in, *kernel]. bias: [C_out]. rectify: a ReLU follows in the same layer.
+    """
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: nd.Padding
+    rectify: bool
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Half of the dilated kernel."""
+        return tuple((k - 1) * d // 2 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The definition: convolution, bias, and ReLU where `rectify`."""
+        y = nd.convolve(
+            x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=self.padding
+        )
+        return torch.relu(y) if self.rectify else y
+
+    def run(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Convolution and ReLU in one pass where the oneDNN kernel exists: the sum is never written out."""
+        if not self._fusable(x):
+            return super().run(x)
+        border, inside, amount = None, x, self.halo
+        if self.padding != "zeros" and any(amount):
+            with torch.enable_grad():
+                border = x.detach().requires_grad_()
+                padded = nd.pad(border, amount, self.padding)
+            inside, amount = nd.channels_last(padded.detach()), (0,) * len(amount)
+        y = torch.ops.mkldnn._convolution_pointwise(
+            inside, self.weight, self.bias, amount, self.stride, self.dilation, 1, "relu", [], ""
+        )
+        return y, _Fused(inside, y, amount, None if border is None else (border, padded))
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """Gradient at the input only: the weights are constants."""
+        if not isinstance(saved, _Fused):
+            return super().vjp(saved, grad)
+        grad = _mask_in_place(grad, saved.y)
+        mask = [True, False, False]
+        zeros = [0] * len(self.stride)
+        at_input: Tensor = torch.ops.aten.convolution_backward(
+            grad, saved.x, self.weight, None, self.stride, saved.amount, self.dilation, False, zeros, 1, mask
+        )[0]
+        if saved.border is None:
+            return at_input
+        leaf, padded = saved.border
+        return torch.autograd.grad(padded, leaf, at_input)[0]
+
+    def _fusable(self, x: Tensor) -> bool:
+        return (
+            self.rectify and x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+        )
+
+    def absorb(self, following: Layer) -> Convolution | None:
+        """One layer for this convolution and the rectifier after it, under the rectifier's name."""
+        if isinstance(following, Rectifier) and not self.rectify:
+            return replace(self, name=following.name, rectify=True)
+        return None
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """A mask keeps its place; a stride averages it over the cells that are joined."""
+        return weight if all(s == 1 for s in self.stride) else nd.pool(weight, self.stride, "average")
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Convolution:
+        """See Layer.to."""
+        weight = nd.channels_last(self.weight.to(device, dtype))
+        return replace(self, weight=weight, bias=self.bias.to(device, dtype))
+
+
+@dataclass(frozen=True)
+class Rectifier(AutogradLayer):
+    """max(x, 0) as a layer of its own, where the convolution before it is tapped."""
+
+    name: str
+    ndim: int
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """None: it is pointwise."""
+        return (0,) * self.ndim
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """One."""
+        return (1,) * self.ndim
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return torch.relu(x)
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """See Layer.carry."""
+        return weight
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Rectifier:
+        """Nothing to move."""
+        return self
+
+
+@dataclass(frozen=True)
+class MultiWidth(AutogradLayer):
+    """Convolutions of several widths side by side on one input, their channels joined, then ReLU.
+
+    Source: Antognini et al. 2018, arXiv 1806.08002, section 2: several kernel widths see several time scales at once.
+    """
+
+    name: str
+    branches: tuple[Convolution, ...]
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """The widest branch's."""
+        return tuple(max(axis) for axis in zip(*(b.halo for b in self.branches), strict=True))
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """The branches' common stride."""
+        return self.branches[0].stride
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[B, C, *space] -> [B, sum of the branches' channels, *space]."""
+        return torch.relu(torch.cat([branch(x) for branch in self.branches], dim=1))
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """See Layer.carry."""
+        return self.branches[0].carry(weight)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> MultiWidth:
+        """See Layer.to."""
+        return replace(self, branches=tuple(branch.to(device, dtype) for branch in self.branches))

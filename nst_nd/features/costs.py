@@ -1,0 +1,82 @@
+"""Content cost, style cost and total variation, each with its named normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor
+
+from nst_nd import nd
+from nst_nd.errors import InputError
+
+ContentNormalisation = Literal["relative", "mse", "gatys", "textbook"]
+StyleNormalisation = Literal["relative", "gatys", "johnson", "mse"]
+
+_CONTENT: dict[ContentNormalisation, Callable[[Tensor], Tensor | float]] = {
+    "relative": lambda target: 1.0 / target.double().square().sum(),
+    "mse": lambda target: 1.0 / target.numel(),
+    "gatys": lambda target: 0.5,  # noqa: ARG005
+    "textbook": lambda target: 1.0 / (4.0 * target.numel()),
+}
+
+_STYLE: dict[StyleNormalisation, Callable[[Tensor, int], Tensor | float]] = {
+    "relative": lambda target, channels: 1.0 / target.square().sum(),  # noqa: ARG005
+    "gatys": lambda target, channels: 1.0 / (4.0 * channels**2),  # noqa: ARG005
+    "johnson": lambda target, channels: 1.0 / channels**2,  # noqa: ARG005
+    "mse": lambda target, channels: 1.0 / (channels**2 * target.numel()),
+}
+
+
+def content_scale(target: Tensor, normalisation: ContentNormalisation) -> Tensor | float:
+    """What the sum of squared differences to target [1, C, *space] is multiplied by.
+
+    With F the activations, T the target, C channels and N positions:
+
+    relative   sum (F - T)^2 / sum T^2               a share, comparable between layers, networks and domains
+    mse        sum (F - T)^2 / (C N)                 mean squared error
+    gatys      sum (F - T)^2 / 2                     Gatys et al. 2016, eq. 1
+    textbook   sum (F - T)^2 / (4 C N)               the usual course exercise: 1 / (4 nH nW nC)
+
+    Raises InputError where the target is 0 everywhere and the normalisation divides by it.
+    """
+    if normalisation == "relative" and not target.any():
+        raise InputError("the content has no activation at all in this layer (a constant signal?); it cannot be a target")
+    return _CONTENT[normalisation](target)
+
+
+def content_cost(activations: Tensor, target: Tensor, normalisation: ContentNormalisation = "relative") -> Tensor:
+    """Scalar: scaled sum of squared differences of [1, C, *space] activations. See `content_scale`."""
+    if activations.shape != target.shape:
+        raise InputError(f"activations of shape {tuple(activations.shape)} against a target of {tuple(target.shape)}")
+    return (activations - target).square().sum() * content_scale(target, normalisation)
+
+
+def style_cost(
+    statistic: Tensor, target: Tensor, channels: int, normalisation: StyleNormalisation = "relative"
+) -> Tensor:
+    """Scalar: scaled sum of squared differences of two statistics of the same kind.
+
+    With G and A the statistics (Gram matrices are per position: divided by N), C channels, || . || Frobenius:
+
+    relative   || G - A ||^2 / || A ||^2             a share, comparable between layers, networks and domains
+    gatys      || G - A ||^2 / (4 C^2)               Gatys et al. 2016, eq. 4: 1 / (4 N^2 C^2) on Gram matrices that are
+                                                     sums; also the course exercise's 1 / (2 nH nW nC)^2
+    johnson    || G - A ||^2 / C^2                   Johnson et al. 2016, eq. 3 and 4: Gram / (C N)
+    mse        || G - A ||^2 / (C^2 n)               mean squared error of Gram / (C N), n its entries
+
+    Raises InputError where the target is 0 everywhere and the normalisation divides by it.
+    """
+    if statistic.shape != target.shape:
+        raise InputError(f"a statistic of shape {tuple(statistic.shape)} against a target of {tuple(target.shape)}")
+    if normalisation == "relative" and not target.any():
+        raise InputError("the style has no activation at all in this layer (a constant or silent signal?)")
+    return (statistic - target).square().sum() * _STYLE[normalisation](target, channels)
+
+
+def total_variation(x: Tensor, exponent: float = 2.0) -> Tensor:
+    """Scalar: sum over axes of the mean of |neighbours' difference| ** exponent, x [1, C, *space].
+
+    exponent 1 is the anisotropic total variation of Rudin, Osher & Fatemi 1992; 2 is the smoother usual one.
+    """
+    return nd.total_variation(x, exponent)

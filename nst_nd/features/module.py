@@ -1,0 +1,159 @@
+"""Any torch module with named layers as an extractor: one stage that looks at everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from nst_nd import nd
+from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.extractor import Extractor, Seed, Trace
+
+
+class _Enough(Exception):  # noqa: N818
+    """Raised inside a forward pass once the last wanted layer has run."""
+
+
+@dataclass(frozen=True)
+class ModuleStage:
+    """A torch module as a single stage; its taps are its named layers' outputs.
+
+    Nothing is known of its reach, so it always sees the whole signal: halo is None, and it cannot be tiled.
+    """
+
+    module: nn.Module
+    layers: tuple[str, ...]
+    strides: Mapping[str, tuple[int, ...]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See Stage.names."""
+        return self.layers
+
+    @property
+    def halo(self) -> None:
+        """See Stage.halo."""
+        return
+
+    def stride_at(self, tap: str | None) -> tuple[int, ...]:
+        """See Stage.stride_at; measured on the probe input."""
+        return self.strides[self.layers[-1] if tap is None else tap]
+
+    def forward(self, x: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """See Stage.forward; the output is the deepest wanted tap."""
+        taps = named_outputs(self.module, x, wanted)
+        return taps[[name for name in self.layers if name in taps][-1]], taps
+
+    def run(self, x: Tensor, wanted: frozenset[str]) -> Trace:
+        """See Stage.run: the graph is kept."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            out, taps = self.forward(leaf, wanted)
+        return Trace(out.detach(), {name: t.detach() for name, t in taps.items()}, (leaf, taps))
+
+    def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
+        """See Stage.vjp."""
+        leaf, taps = trace.saved
+        if grad is not None:
+            raise ConfigError("a module is the last stage of an extractor; nothing can follow it")
+        slopes = [seed(name, trace.taps[name], None) for name in taps]
+        return torch.autograd.grad(list(taps.values()), leaf, slopes)[0]
+
+    def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """See Stage.carry: area averages on the measured strides."""
+        taps = {name: nd.pool(weight, self.strides[name], "average") for name in self.layers if name in wanted}
+        return weight, taps
+
+    def until(self, wanted: frozenset[str]) -> ModuleStage | None:
+        """See Stage.until: the forward pass ends at the last wanted layer by itself."""
+        kept = tuple(name for name in self.layers if name in wanted)
+        return replace(self, layers=kept) if kept else None
+
+    def fused(self, wanted: frozenset[str]) -> ModuleStage:  # noqa: ARG002
+        """See Stage.fused: a module is left as it is."""
+        return self
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> ModuleStage:
+        """See Stage.to."""
+        return replace(self, module=self.module.to(device, dtype))
+
+
+def named_outputs(module: nn.Module, x: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
+    """Outputs of the named submodules for input x, in the order in which they ran; it stops after the last of them.
+
+    Raises ConfigError if a layer does not run or gives something else than one tensor [1, C, *space].
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor) or output.dim() != x.dim():
+                raise ConfigError(f"layer {name} does not give one tensor [1, C, *space]; choose another")
+            found[name] = output.clone()  # a later in-place activation must not change it
+            if len(found) == len(wanted):
+                raise _Enough
+
+        return hook
+
+    named = dict(module.named_modules())
+    handles = [named[name].register_forward_hook(keep(name)) for name in wanted]
+    try:
+        module(x)
+    except _Enough:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = sorted(wanted - set(found))
+    if missing:
+        raise ConfigError(f"layers that did not run: {', '.join(missing)}")
+    return found
+
+
+def module_extractor(
+    module: nn.Module,
+    nc: int,
+    ndim: int,
+    layers: Sequence[str],
+    *,
+    state: Mapping[str, Tensor] | None = None,
+    probe: Sequence[int] | None = None,
+    name: str | None = None,
+) -> Extractor:
+    """An extractor from a torch module: taps are `layers`, names as in module.named_modules().
+
+    state: weights to load first (`weights.load_state` reads them from a file); they must fit exactly.
+    probe: a size that the module accepts, on which layer order and strides are measured (64 per axis by default).
+    The module is put into eval mode and its weights are frozen.
+    Raises ConfigError for unknown layers or a module that does not accept the probe, InputError for weights that
+    do not fit.
+    """
+    named = dict(module.named_modules())
+    unknown = [layer for layer in layers if layer not in named]
+    if unknown or not layers:
+        known = ", ".join(n for n in named if n)
+        raise ConfigError(f"module has no layer {', '.join(unknown) or '(none given)'}\nallowed: {known}")
+    if state is not None:
+        try:
+            module.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise InputError("the weights do not fit the module: " + " ".join(str(error).split())[:300]) from error
+    module = module.eval().requires_grad_(False)
+    size = tuple(probe or (64,) * ndim)
+    reference = next(module.parameters(), torch.zeros(()))
+    try:
+        with torch.no_grad():
+            found = named_outputs(module, torch.zeros(1, nc, *size).to(reference), frozenset(layers))
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the module does not accept an input of shape {(1, nc, *size)}: {reason}") from error
+    strides = {
+        tap: tuple(max(1, round(n / m)) for n, m in zip(size, out.shape[2:], strict=True)) for tap, out in found.items()
+    }
+    label = name or f"module({type(module).__name__}, nc={nc}, ndim={ndim})"
+    return Extractor(label, nc, ndim, (ModuleStage(module, tuple(found), strides),))

@@ -1,0 +1,80 @@
+"""Seeded random networks of several kernel widths, in any number of dimensions: no weights to fetch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from nst_nd import nd
+from nst_nd.errors import ConfigError
+from nst_nd.features.convolution import Convolution, MultiWidth
+from nst_nd.features.extractor import ChainStage, Extractor, Layer, Pool
+
+WIDTHS = (3, 5, 9)
+CHANNELS = (24, 48, 96)
+
+
+def random_network(
+    nc: int,
+    ndim: int,
+    *,
+    seed: int = 0,
+    widths: Sequence[int] = WIDTHS,
+    channels: Sequence[int] = CHANNELS,
+    pooling: nd.Pooling = "average",
+    padding: nd.Padding = "replicate",
+    pool_kernel: tuple[int, ...] | None = None,
+) -> Extractor:
+    """A random network of len(channels) stages with taps relu1, pool1, relu2, ...
+
+    Input: [1, nc, *space] of any scale: without biases, activations scale with the input.
+    widths: odd kernel widths that the first stage applies side by side; later stages use the first of them.
+    channels: output channels of each stage; those of the first are shared among the widths.
+    Kernels are Gaussian with variance 2 / fan-in (He et al. 2015), drawn on the CPU from `seed`.
+    Sources: Ulyanov & Lebedev 2016; Antognini et al. 2018, arXiv 1806.08002.
+    Raises ConfigError for even widths or fewer channels than widths.
+    """
+    widths, channels = tuple(widths), tuple(channels)
+    kernel = pool_kernel or (2,) * ndim
+    if nc < 1 or not widths or any(w < 1 or w % 2 == 0 for w in widths):
+        raise ConfigError(f"random network got nc={nc}, widths={widths}; nc >= 1 and odd widths")
+    if not channels or channels[0] < len(widths) or min(channels) < 1 or len(kernel) != ndim:
+        raise ConfigError(f"random network got channels={channels}, pool_kernel={kernel} for widths={widths}")
+    generator = torch.Generator().manual_seed(seed)
+    shares = [channels[0] // len(widths) + (i < channels[0] % len(widths)) for i in range(len(widths))]
+    stages = []
+    inputs = nc
+    for depth, outputs in enumerate(channels, start=1):
+        here = list(zip(widths, shares, strict=True)) if depth == 1 else [(widths[0], outputs)]
+        branches = tuple(_random_convolution(inputs, n, w, ndim, padding, generator) for w, n in here)
+        layers: list[Layer] = [_layer(f"relu{depth}", branches), Pool(f"pool{depth}", kernel, pooling)]
+        stages.append(ChainStage(tuple(layers)))
+        inputs = outputs
+    name = f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, {kernel})"
+    return Extractor(name, nc, ndim, tuple(stages))
+
+
+def multi_width_layer(name: str, nc: int, ndim: int, widths: Sequence[int], filters: int, seed: int) -> MultiWidth:
+    """`filters` random kernels of each width side by side on nc channels, followed by ReLU."""
+    generator = torch.Generator().manual_seed(seed)
+    return MultiWidth(
+        name, tuple(_random_convolution(nc, filters, w, ndim, "replicate", generator) for w in widths)
+    )
+
+
+def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:
+    if len(branches) > 1:
+        return MultiWidth(name, branches)
+    only = branches[0]
+    return Convolution(name, only.weight, only.bias, only.stride, only.dilation, only.padding, rectify=True)
+
+
+def _random_convolution(
+    inputs: int, outputs: int, width: int, ndim: int, padding: nd.Padding, generator: torch.Generator
+) -> Convolution:
+    shape = (outputs, inputs, *(width,) * ndim)
+    weight = torch.randn(shape, generator=generator) * math.sqrt(2.0 / math.prod(shape[1:]))
+    ones = (1,) * ndim
+    return Convolution("", nd.channels_last(weight), torch.zeros(outputs), ones, ones, padding, rectify=False)

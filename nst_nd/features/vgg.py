@@ -1,0 +1,76 @@
+"""VGG-19 in any number of dimensions: as trained in 2-D, inflated to 3-D, collapsed to 1-D."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nst_nd import nd
+from nst_nd.errors import ConfigError
+from nst_nd.features.convolution import Convolution, Rectifier
+from nst_nd.features.extractor import ChainStage, Extractor, Layer, Pool
+from nst_nd.features.weights import vgg19_weights
+
+MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+def vgg19(
+    nc: int,
+    ndim: int,
+    *,
+    pooling: nd.Pooling = "average",
+    padding: nd.Padding = "zeros",
+    pool_kernel: tuple[int, ...] | None = None,
+) -> Extractor:
+    """VGG-19's convolutional base with taps conv1_1, relu1_1, ..., relu5_4, pool1 .. pool5.
+
+    Input: [1, nc, *space], RGB in 0..255 less MEAN_RGB for nc = 3, and the like for others.
+    nc: the three colour kernels serve other numbers of channels as `adapt_channels` says.
+    ndim: 3 inflates each kernel along the last axis, 1 collapses it, as `adapt_axes` says.
+    pool_kernel: positions joined per axis by each pool (2 everywhere by default).
+    Raises ConfigError for nc < 1 or a kernel of another length than ndim.
+    """
+    kernel = pool_kernel or (2,) * ndim
+    if nc < 1 or len(kernel) != ndim or min(kernel) < 1:
+        raise ConfigError(f"vgg19 got nc={nc}, ndim={ndim}, pool_kernel={kernel}; nc >= 1 and one size >= 1 per axis")
+    weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights().items()}
+    weights["1_1"] = (adapt_channels(weights["1_1"][0], nc), weights["1_1"][1])
+    ones = (1,) * ndim
+    blocks: dict[str, list[Layer]] = {}
+    for name, (w, b) in weights.items():
+        layers = blocks.setdefault(name[0], [])
+        layers.append(Convolution(f"conv{name}", nd.channels_last(w), b, ones, ones, padding, rectify=False))
+        layers.append(Rectifier(f"relu{name}", ndim))
+    for block, layers in blocks.items():
+        layers.append(Pool(f"pool{block}", kernel, pooling))
+    stages = tuple(ChainStage(tuple(layers)) for layers in blocks.values())
+    return Extractor(f"vgg19(nc={nc}, ndim={ndim}, {pooling}, {padding}, {kernel})", nc, ndim, stages)
+
+
+def adapt_axes(weight: Tensor, ndim: int) -> Tensor:
+    """[O, I, 3, 3] -> [O, I, 3, 3, 3] or [O, I, 3], so that activations stay the same on signals that allow it.
+
+    3-D: each kernel is repeated along a new last axis and divided by its length: a signal that is constant along that
+    axis has the activations of its 2-D section (Carreira & Zisserman 2017, arXiv 1705.07750, section 2.2).
+    1-D: kernels are summed over their second axis: a signal has the activations of the image that repeats it.
+    """
+    if ndim == weight.dim() - 2:
+        return weight
+    if ndim < weight.dim() - 2:
+        return weight.sum(-1)
+    length = weight.shape[-1]
+    return weight.unsqueeze(-1).expand(*weight.shape, length) / length
+
+
+def adapt_channels(weight: Tensor, nc: int) -> Tensor:
+    """[O, 3, *k] -> [O, nc, *k]: colour kernels used in turn, scaled by 3 / nc.
+
+    One channel gets the sum of the three, so that gray gives what an RGB image of three equal channels gives. Any
+    other number takes red, green, blue, red, ... so that neighbouring channels are told apart; where nc is a multiple
+    of three, equal channels again give what gray gives.
+    """
+    if nc == weight.shape[1]:
+        return weight
+    if nc == 1:
+        return weight.sum(1, keepdim=True)
+    return weight[:, torch.arange(nc) % weight.shape[1]] * (weight.shape[1] / nc)

@@ -1,0 +1,107 @@
+"""The table of dimensions: the only file that branches on the number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst_nd.errors import ConfigError, InputError
+
+Padding = Literal["zeros", "reflect", "replicate", "circular"]
+Pooling = Literal["max", "average"]
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_POOL: dict[Pooling, dict[int, Callable[..., Tensor]]] = {
+    "max": {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d},
+    "average": {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d},
+}
+_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+# 1-D has no channels-last format of its own
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def spatial_axes(x: Tensor) -> int:
+    """Number of spatial axes of [batch, channel, *space]; InputError unless it is 1, 2 or 3."""
+    ndim = x.dim() - 2
+    if ndim not in _CONV:
+        raise InputError(f"a tensor of shape {tuple(x.shape)} is not [batch, channel, *space] with 1 to 3 spatial axes")
+    return ndim
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same values laid out with the channels innermost, where the number of axes knows such a layout."""
+    layout = _CHANNELS_LAST.get(spatial_axes(x))
+    return x.contiguous() if layout is None else x.contiguous(memory_format=layout)
+
+
+def pad(x: Tensor, amount: Sequence[int], mode: Padding) -> Tensor:
+    """`amount` positions more on both sides of every axis."""
+    if not any(amount):
+        return x
+    both = [n for axis in reversed(amount) for n in (axis, axis)]
+    return F.pad(x, both, mode="constant" if mode == "zeros" else mode)
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Padding = "zeros",
+) -> Tensor:
+    """Cross-correlation that keeps the size when the stride is 1 (odd kernels), with any kind of border."""
+    amount = [(k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation, strict=True)]
+    if padding != "zeros":
+        x, amount = pad(x, amount, padding), [0] * len(amount)
+    return _CONV[spatial_axes(x)](x, weight, bias, tuple(stride), tuple(amount), tuple(dilation))
+
+
+def pool(x: Tensor, kernel: Sequence[int], mode: Pooling) -> Tensor:
+    """Non-overlapping pooling: the stride is the kernel, and what does not fill a last window is left out."""
+    return _POOL[mode][spatial_axes(x)](x, tuple(kernel), tuple(kernel))
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """[B, C, *space] on a grid of `size` over the same extent: linear, with a Gaussian before every reduction.
+
+    Positions are cell centres. The Gaussian has a standard deviation of sqrt(f^2 - 1) / 2 samples for a reduction
+    by f, so that together with the linear kernel nothing above the new Nyquist frequency is left to fold.
+    """
+    size = tuple(size)
+    if size == tuple(x.shape[2:]):
+        return x
+    if any(n < 1 for n in size):
+        raise ConfigError(f"cannot resize to {size}: every axis needs at least one position")
+    factors = [old / new for old, new in zip(x.shape[2:], size, strict=True)]
+    x = smooth(x, [max(f * f - 1.0, 0.0) ** 0.5 / 2.0 for f in factors])
+    return F.interpolate(x, size=size, mode=_INTERPOLATION[spatial_axes(x)], align_corners=False)
+
+
+def smooth(x: Tensor, sigma: Sequence[float]) -> Tensor:
+    """Gaussian low-pass along each axis, `sigma` in samples, borders replicated; sigma 0 leaves an axis alone."""
+    for axis, s in enumerate(sigma, start=2):
+        if s > 0.0:
+            x = _smooth_axis(x, axis, float(s))
+    return x
+
+
+def _smooth_axis(x: Tensor, axis: int, sigma: float) -> Tensor:
+    radius = max(1, int(4.0 * sigma + 0.5))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(x)
+    lines = x.movedim(axis, -1)
+    flat = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (radius, radius), mode="replicate")
+    return F.conv1d(flat, kernel.view(1, 1, -1)).reshape(lines.shape).movedim(-1, axis)
+
+
+def total_variation(x: Tensor, exponent: float) -> Tensor:
+    """Sum over axes of the mean of |difference of neighbours| ** exponent."""
+    terms = [x.diff(dim=axis).abs().pow(exponent).mean() for axis in range(2, x.dim()) if x.shape[axis] > 1]
+    return torch.stack(terms).sum() if terms else x.sum() * 0.0

@@ -1,0 +1,84 @@
+"""Sample: a signal in physical units, with its unit and its sampling grid beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_nd.errors import InputError
+
+Kind = Literal["image", "audio", "ecg", "volume"]
+KINDS: tuple[Kind, ...] = ("image", "audio", "ecg", "volume")
+
+Data = NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the samples lie.
+
+    rate: samples per second in Hz (signals), else None.
+    spacing: distance between neighbours along each spatial axis, in `unit`.
+    unit: "s", "mm" or "px".
+    affine: 4x4 voxel-to-world matrix in mm (volumes), else None.
+    """
+
+    spacing: tuple[float, ...]
+    unit: Literal["s", "mm", "px"]
+    rate: float | None = None
+    affine: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A signal as it was read: data [channel, *space] in physical units, on its grid.
+
+    data: float32, or float64 where float32 could not hold the stored values exactly. Images are
+        [C, height, width] in 0..1 of full scale; audio [C, time] in -1..1 of full scale; ECG [lead, time] in mV;
+        volumes [C, i, j, k] in the axis order of the file, in the file's unit (HU for CT).
+    channels: a name per channel ("R", "left", "V1"); empty where the file has none.
+    source: whatever the codec that read the file needs to write it back losslessly. Only that codec looks inside.
+    notes: what was converted on the way in, in words; it goes to the log and into the sidecar.
+
+    Raises InputError for data that is empty, not finite, or not [channel, *space] with one to three spatial axes.
+    """
+
+    data: Data
+    kind: Kind
+    units: str
+    grid: Grid
+    channels: tuple[str, ...] = ()
+    source: Any = field(default=None, repr=False, compare=False)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data.dtype not in (np.float32, np.float64):
+            raise InputError(f"sample data is {self.data.dtype}; allowed: float32 or float64")
+        if not 2 <= self.data.ndim <= 4:
+            raise InputError(f"sample data has shape {self.data.shape}; allowed: [channel, *space] with 1 to 3 axes")
+        if self.data.size == 0:
+            raise InputError(f"sample data is empty: shape {self.data.shape}")
+        # min and max carry NaN and Inf along, and need no array of flags beside the data
+        low, high = float(self.data.min()), float(self.data.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int(self.data.size - np.count_nonzero(np.isfinite(self.data)))
+            raise InputError(f"{bad} of {self.data.size} samples are NaN or infinite; all must be finite")
+        if len(self.grid.spacing) != self.data.ndim - 1:
+            raise InputError(f"grid has {len(self.grid.spacing)} axes, data has {self.data.ndim - 1}")
+
+    @property
+    def nc(self) -> int:
+        """Number of channels."""
+        return int(self.data.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the spatial axes."""
+        return tuple(int(n) for n in self.data.shape[1:])
+
+    def replace(self, **changes: Any) -> Sample:
+        """A copy with these fields changed; grid, units and source travel along."""
+        return replace(self, **changes)
