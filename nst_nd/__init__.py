@@ -34,11 +34,13 @@ _PARTS = {
     "module_extractor": "nst_nd.features.module",
     "content_cost": "nst_nd.features.costs",
     "style_cost": "nst_nd.features.costs",
+    "out_of_range": "nst_nd.features.costs",
     "total_variation": "nst_nd.features.costs",
     "Objective": "nst_nd.engine.objective",
     "Branch": "nst_nd.engine.objective",
     "ContentTerm": "nst_nd.engine.objective",
     "StyleTerm": "nst_nd.engine.objective",
+    "SignalTerm": "nst_nd.engine.objective",
     "value_and_grad": "nst_nd.engine.stream",
     "NstError": "nst_nd.errors",
 }
@@ -48,10 +50,10 @@ __all__ = ["__version__", *sorted(_PARTS)]  # noqa: PLE0604  (all of them are st
 if TYPE_CHECKING:
     from nst_nd.domains.settings import Settings
     from nst_nd.domains.stylize import Result, Style, stylize
-    from nst_nd.engine.objective import Branch, ContentTerm, Objective, StyleTerm
+    from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm
     from nst_nd.engine.stream import value_and_grad
     from nst_nd.errors import NstError
-    from nst_nd.features.costs import content_cost, style_cost, total_variation
+    from nst_nd.features.costs import content_cost, out_of_range, style_cost, total_variation
     from nst_nd.features.module import module_extractor
     from nst_nd.features.random_conv import random_network
     from nst_nd.features.statistics import STATISTICS, Moments, gram

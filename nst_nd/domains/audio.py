@@ -1,4 +1,4 @@
-"""Audio: the waveform itself is optimised, through its spectrogram and through raw-waveform kernels."""
+"""Audio: the waveform itself is optimised, through its spectrograms and octave by octave."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 
 from nst_nd.domains.domain import Prepared, check_together
+from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
 from nst_nd.sample import Data, Kind, Sample
 
 # just below full scale, so that rounding does not reach it
 CEILING = 0.999
+# at 44.1 kHz: from single samples to 6 ms
+OCTAVES = 8
+SPECTRAL_LAYERS = ("spectrogram.magnitude", "spectrogram.filters", "fine.magnitude", "fine.filters")
 
 
 class AudioDomain:
@@ -23,13 +27,17 @@ class AudioDomain:
     kind: Kind = "audio"
     defaults: Mapping[str, Any] = {
         "extractor": (
-            {"name": "spectrogram", "widths": (1, 5, 15, 41), "filters": 128},
-            {"name": "random", "label": "wave", "widths": (9, 33, 129), "channels": (48, 48, 64, 64)},
+            {"name": "spectrogram", "window": 2048, "hop": 512, "widths": (1, 3, 9, 27), "filters": 96},
+            {"name": "spectrogram", "label": "fine", "window": 512, "hop": 128, "widths": (1, 5, 15, 45), "filters": 64},
+            *octaves(OCTAVES, widths=(3, 9, 17)),
         ),
         "content_layers": ("spectrogram.magnitude",),
-        "style_layers": ("spectrogram.filters", "wave.relu1", "wave.relu2", "wave.relu3", "wave.relu4"),
-        "style_weight": 30.0,
-        "iterations": 200,
+        "style_layers": (*SPECTRAL_LAYERS, *octave_layers(OCTAVES)),
+        # half for the spectrograms, half for the waveform's octaves
+        "style_layer_weights": (0.125,) * len(SPECTRAL_LAYERS) + (0.25 / OCTAVES,) * (2 * OCTAVES),
+        "style_weight": 10.0,
+        "iterations": 100,
+        "range_weight": 1e5,
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
@@ -40,7 +48,8 @@ class AudioDomain:
         notes: list[str] = []
         scaling = common_scaling([*styles, *([] if content is None else [content])], like.nc)
         tensors = tuple(scaling.encode(_mix(resample(s, like.grid.rate, notes), like.nc, notes)) for s in styles)
-        return Prepared(None if content is None else scaling.encode(content.data), tensors, scaling, notes=notes)
+        encoded = None if content is None else scaling.encode(content.data)
+        return Prepared(encoded, tensors, scaling, limits=(-CEILING, CEILING), notes=notes)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """Peak guard: a result louder than full scale, where the content was not, is turned down as a whole."""

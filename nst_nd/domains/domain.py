@@ -60,6 +60,7 @@ class Prepared:
     content: [1, C, *space] or None. styles: one [1, C, *space] each. scaling: of the content (of the first style where
     there is none). lock: low-pass sigma in samples per axis, see Iterate. free: [1, 1, *space] where the content may
     change. weight: [1, 1, *space] where the generated signal's statistics are taken; style_weights the same per style.
+    limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. notes: what was converted, in words.
     """
 
@@ -70,6 +71,7 @@ class Prepared:
     free: Tensor | None = None
     weight: Tensor | None = None
     style_weights: tuple[Tensor | None, ...] = ()
+    limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
     notes: list[str] = field(default_factory=list)
 

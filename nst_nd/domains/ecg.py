@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nst_nd.domains.domain import Prepared, check_together, refuse_channels
+from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
 from nst_nd.sample import Kind, Sample
+
+
+# at 1000 Hz: from single samples to 64 ms
+OCTAVES = 7
 
 
 class EcgDomain:
@@ -17,11 +22,14 @@ class EcgDomain:
     name = "ecg"
     kind: Kind = "ecg"
     defaults: Mapping[str, Any] = {
-        "extractor": ({"name": "random", "widths": (5, 17, 65), "channels": (48, 64, 96, 96, 96)},),
-        "content_layers": ("relu2",),
-        "style_layers": ("relu1", "relu2", "relu3", "relu4", "relu5"),
-        "style_weight": 30.0,
-        "iterations": 200,
+        "extractor": (
+            *octaves(OCTAVES, widths=(3, 5, 9)),
+            {"name": "random", "label": "level", "widths": (5, 17, 65), "channels": (48, 64, 96, 96, 96)},
+        ),
+        "content_layers": ("level.relu1", "o3.relu1", "o4.relu1"),
+        "style_layers": (*octave_layers(OCTAVES), *(f"level.relu{i}" for i in range(1, 6))),
+        "style_weight": 20.0,
+        "iterations": 150,
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:

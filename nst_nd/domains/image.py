@@ -27,6 +27,7 @@ class ImageDomain:
         "iterations": 150,
         "scales": (0.25, 0.5, 1.0),
         "style_scale": 1.0,
+        "range_weight": 100.0,
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
@@ -47,7 +48,7 @@ class ImageDomain:
                     tensor = nd.resize(tensor, size)
             tensors.append(tensor)
         encoded = None if content is None else scaling.encode(content.data)
-        return Prepared(encoded, tuple(tensors), scaling, notes=notes)
+        return Prepared(encoded, tuple(tensors), scaling, limits=(0.0, 1.0), notes=notes)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """With original_colors, only the change of luminance is kept: chroma stays the content's (Gatys et al. 2016b)."""

@@ -87,6 +87,8 @@ def _build(
             pooling=settings.pooling,
             padding=settings.padding or "replicate",
             pool_kernel=kernel,
+            octave=spec.octave,
+            zero_mean=spec.zero_mean,
         )
     if spec.name == "spectrogram":
         return spectrogram_network(nc, ndim, spec)

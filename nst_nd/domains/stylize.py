@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from nst_nd.domains import PRESETS
 from nst_nd.domains.domain import Domain, Prepared
 from nst_nd.domains.networks import Network, build_networks
 from nst_nd.domains.settings import Settings
-from nst_nd.engine.objective import Branch, ContentTerm, Objective, StyleTerm, style_moments
+from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm, style_moments
 from nst_nd.engine.optimise import Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.costs import out_of_range, total_variation
 from nst_nd.features.iterate import Iterate
 from nst_nd.features.statistics import STATISTICS
 from nst_nd.sample import Grid, Sample
@@ -234,7 +236,18 @@ class _Run:
             _branch(network, settings, iterate.base, list(zip(styles, masks, shares, strict=True)), here)
             for network in networks
         )
-        return Objective(branches, settings.tv_weight, settings.tv_exponent)
+        return Objective(branches, self._signal_terms())
+
+    def _signal_terms(self) -> tuple[SignalTerm, ...]:
+        settings, limits, scaling = self.settings, self.prepared.limits, self.prepared.scaling
+        terms = []
+        if settings.tv_weight:
+            tv = partial(total_variation, exponent=settings.tv_exponent)
+            terms.append(SignalTerm("tv", settings.tv_weight, tv))
+        if settings.range_weight and limits is not None:
+            low, high = (torch.from_numpy((v - scaling.offset) * scaling.gain).float().to(self.device) for v in limits)
+            terms.append(SignalTerm("range", settings.range_weight, partial(out_of_range, low=low, high=high)))
+        return tuple(terms)
 
     def _encode_init(self, init: Sample) -> Tensor:
         tensor = self.prepared.scaling.encode(init.data)

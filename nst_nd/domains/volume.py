@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together, refuse_channels
+from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import InputError
 from nst_nd.sample import Kind, Sample
@@ -18,6 +20,9 @@ from nst_nd.sample import Kind, Sample
 PERCENTILES = (0.5, 99.5)
 # an axis sampled this much more coarsely than the finest one is not pooled
 ANISOTROPY = 1.8
+# smoothing before voxels are told to be inside or outside of a region
+REGION_MM = 1.5
+CT_OCTAVES = 3
 
 
 class VolumeDomain:
@@ -29,7 +34,7 @@ class VolumeDomain:
         "content_layers": ("relu2_2",),
         "style_layers": ("relu1_1", "relu2_1", "relu3_1"),
         "padding": "replicate",
-        "style_weight": 30.0,
+        "style_weight": 10.0,
         "iterations": 100,
         "scales": (0.5, 1.0),
     }
@@ -52,8 +57,8 @@ class VolumeDomain:
             scaling,
             lock=_lock(like, settings),
             free=None if content is None or settings.protect is None else _inside(content, settings.protect),
-            weight=None if content is None or region is None else _inside(content, region),
-            style_weights=tuple(None if region is None else _inside(s, region) for s in styles),
+            weight=None if content is None or region is None else _uniform(content, region),
+            style_weights=tuple(None if region is None else _uniform(s, region) for s in styles),
             pool_kernel=pool_kernel(like.grid.spacing, notes),
             notes=notes,
         )
@@ -80,12 +85,16 @@ class CtDomain(VolumeDomain):
 
     name = "ct"
     defaults: Mapping[str, Any] = {
-        **VolumeDomain.defaults,
+        "extractor": octaves(CT_OCTAVES, widths=(3, 5)),
+        "content_layers": (f"o{CT_OCTAVES - 1}.relu2",),
+        "style_layers": octave_layers(CT_OCTAVES),
+        "padding": "replicate",
+        "style_weight": 100.0,
+        "iterations": 60,
         "window": (-160.0, 240.0),
         "lock_mm": 3.0,
         "protect": (-990.0, 400.0),
-        "region": (-200.0, 300.0),
-        "scales": (1.0,),
+        "region": (-20.0, 120.0),
     }
 
 
@@ -113,10 +122,28 @@ def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
 
 def _inside(sample: Sample, limits: tuple[float, float]) -> Tensor:
     """[1, 1, *space], 1 where every channel lies within the limits."""
-    inside = np.all((sample.data >= limits[0]) & (sample.data <= limits[1]), axis=0)
+    return _as_mask(np.all((sample.data >= limits[0]) & (sample.data <= limits[1]), axis=0), sample, limits)
+
+
+def _uniform(sample: Sample, limits: tuple[float, float]) -> Tensor:
+    """[1, 1, *space], 1 inside the tissue whose smoothed values lie within the limits, away from its borders.
+
+    Smoothing first keeps noise from deciding which voxels count, which would bias the noise that is measured.
+    """
+    from scipy.ndimage import binary_erosion, gaussian_filter
+
+    finest = min(sample.grid.spacing)
+    sigma = [REGION_MM / step if step < ANISOTROPY * finest else 0.0 for step in sample.grid.spacing]
+    low = np.stack([gaussian_filter(channel, sigma) for channel in sample.data])
+    inside = np.all((low >= limits[0]) & (low <= limits[1]), axis=0)
+    reach = np.ones([3 if s > 0 else 1 for s in sigma], dtype=bool)
+    return _as_mask(binary_erosion(inside, reach, iterations=2, border_value=1), sample, limits)
+
+
+def _as_mask(inside: NDArray[np.bool_], sample: Sample, limits: tuple[float, float]) -> Tensor:
     if not inside.any():
         raise InputError(
-            f"no voxel lies between {limits[0]:g} and {limits[1]:g} "
+            f"no region lies between {limits[0]:g} and {limits[1]:g} "
             f"(values {sample.data.min():g} to {sample.data.max():g}); wrong preset or modality?"
         )
     return torch.from_numpy(inside.astype(np.float32))[None, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nst_nd.features.costs import ContentNormalisation, StyleNormalisation, content_scale, style_cost
 from nst_nd.features.extractor import Extractor
-from nst_nd.features.statistics import STATISTICS, Moments, Statistic
+from nst_nd.features.statistics import Moments, Statistic
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,26 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class SignalTerm:
+    """weight * cost of the generated signal itself, without a network: total variation, range."""
+
+    name: str
+    weight: float
+    cost: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Objective:
-    """The sum of the terms of all branches and of tv_weight * total variation ** tv_exponent."""
+    """The sum of the terms of all branches and of those on the signal itself."""
 
     branches: tuple[Branch, ...]
-    tv_weight: float = 0.0
-    tv_exponent: float = 2.0
+    signal: tuple[SignalTerm, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms in the order in which `value_and_grad` reports them."""
-        terms = [term.name for b in self.branches for term in (*b.content, *b.style)]
-        return (*terms, "tv") if self.tv_weight else tuple(terms)
+        taps = [term.name for b in self.branches for term in (*b.content, *b.style)]
+        return (*taps, *(term.name for term in self.signal))
 
 
 def style_moments(
@@ -97,6 +105,3 @@ def style_moments(
             pivot = Moments.of(activations, weight).mean if centred else None
             found[tap] = Moments.of(activations, weight, pivot, with_sum=centred)
     return found
-
-
-__all__ = ["STATISTICS", "Branch", "ContentTerm", "Objective", "StyleTerm", "style_moments"]

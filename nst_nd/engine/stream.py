@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from nst_nd.engine.objective import Branch, ContentTerm, Objective
-from nst_nd.features.costs import total_variation
 from nst_nd.features.extractor import Trace
 from nst_nd.features.statistics import Moments
 from nst_nd.kernels.moments import moments_vjp
@@ -29,12 +28,12 @@ def value_and_grad(objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
         values, here = _branch(branch, x)
         terms += values
         grad = here if grad is None else grad.add_(here)
-    if objective.tv_weight:
+    for term in objective.signal:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            tv = objective.tv_weight * total_variation(leaf, objective.tv_exponent)
-        here = torch.autograd.grad(tv, leaf)[0]
-        terms.append(tv.detach().double())
+            value = term.weight * term.cost(leaf)
+        here = torch.autograd.grad(value, leaf)[0]
+        terms.append(value.detach().double())
         grad = here if grad is None else grad.add_(here)
     if grad is None:
         raise ValueError("the objective has no terms")

@@ -80,3 +80,14 @@ def total_variation(x: Tensor, exponent: float = 2.0) -> Tensor:
     exponent 1 is the anisotropic total variation of Rudin, Osher & Fatemi 1992; 2 is the smoother usual one.
     """
     return nd.total_variation(x, exponent)
+
+
+def out_of_range(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Scalar: mean squared excess beyond [low, high] per channel, in units of the range; 0 where nothing is outside.
+
+    x: [1, C, *space]. low, high: [C]. It keeps a result from being clipped when it is stored.
+    """
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    low, high = low.view(shape), high.view(shape)
+    excess = (x - x.clamp(low, high)) / (high - low)
+    return excess.square().mean()

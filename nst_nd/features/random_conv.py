@@ -26,12 +26,17 @@ def random_network(
     pooling: nd.Pooling = "average",
     padding: nd.Padding = "replicate",
     pool_kernel: tuple[int, ...] | None = None,
+    octave: int = 0,
+    zero_mean: bool = False,
 ) -> Extractor:
     """A random network of len(channels) stages with taps relu1, pool1, relu2, ...
 
     Input: [1, nc, *space] of any scale: without biases, activations scale with the input.
     widths: odd kernel widths that the first stage applies side by side; later stages use the first of them.
     channels: output channels of each stage; those of the first are shared among the widths.
+    octave: the signal is first averaged down this many times by pool_kernel (tap "octave").
+    zero_mean: the first stage's kernels sum to 0, so that it hears what varies and not the level; together with
+        octaves this gives every band of frequencies a say, where otherwise the strongest one speaks for all.
     Kernels are Gaussian with variance 2 / fan-in (He et al. 2015), drawn on the CPU from `seed`.
     Sources: Ulyanov & Lebedev 2016; Antognini et al. 2018, arXiv 1806.08002.
     Raises ConfigError for even widths or fewer channels than widths.
@@ -44,15 +49,19 @@ def random_network(
         raise ConfigError(f"random network got channels={channels}, pool_kernel={kernel} for widths={widths}")
     generator = torch.Generator().manual_seed(seed)
     shares = [channels[0] // len(widths) + (i < channels[0] % len(widths)) for i in range(len(widths))]
-    stages = []
+    stages: list[ChainStage] = []
+    if octave:
+        down = tuple(k**octave for k in kernel)
+        stages.append(ChainStage((Pool("octave", down, "average"),)))
     inputs = nc
     for depth, outputs in enumerate(channels, start=1):
         here = list(zip(widths, shares, strict=True)) if depth == 1 else [(widths[0], outputs)]
-        branches = tuple(_random_convolution(inputs, n, w, ndim, padding, generator) for w, n in here)
+        balanced = zero_mean and depth == 1
+        branches = tuple(_random_convolution(inputs, n, w, ndim, padding, generator, balanced) for w, n in here)
         layers: list[Layer] = [_layer(f"relu{depth}", branches), Pool(f"pool{depth}", kernel, pooling)]
         stages.append(ChainStage(tuple(layers)))
         inputs = outputs
-    name = f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, {kernel})"
+    name = f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, {kernel}, {octave=}, {zero_mean=})"
     return Extractor(name, nc, ndim, tuple(stages))
 
 
@@ -72,9 +81,17 @@ def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:
 
 
 def _random_convolution(
-    inputs: int, outputs: int, width: int, ndim: int, padding: nd.Padding, generator: torch.Generator
+    inputs: int,
+    outputs: int,
+    width: int,
+    ndim: int,
+    padding: nd.Padding,
+    generator: torch.Generator,
+    zero_mean: bool = False,
 ) -> Convolution:
     shape = (outputs, inputs, *(width,) * ndim)
     weight = torch.randn(shape, generator=generator) * math.sqrt(2.0 / math.prod(shape[1:]))
+    if zero_mean:
+        weight = weight - weight.mean(dim=tuple(range(2, 2 + ndim)), keepdim=True)
     ones = (1,) * ndim
     return Convolution("", nd.channels_last(weight), torch.zeros(outputs), ones, ones, padding, rectify=False)

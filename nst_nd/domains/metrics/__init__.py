@@ -1,0 +1,45 @@
+"""What changed: a few numbers for every transfer, measured with nothing that the transfer optimised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nst_nd.domains.metrics.common import content_change, gradient_correlation, style_distance
+from nst_nd.domains.metrics.signals import audio_metrics, ecg_metrics
+from nst_nd.domains.metrics.volume import ct_metrics
+from nst_nd.errors import InputError
+from nst_nd.sample import Sample
+
+OWN: dict[str, Callable[[Sample, Sample, Sample], dict[str, float]]] = {
+    "audio": audio_metrics,
+    "ecg": ecg_metrics,
+    "ct": ct_metrics,
+}
+
+
+def measure(
+    content: Sample | None, styles: Sequence[Sample], result: Sample, preset: str | None = None
+) -> dict[str, float]:
+    """Metrics by name; those that exist before and after the transfer end in _before and _after.
+
+    preset: the domain, the kind of the result by default. What cannot be measured on these samples is left out.
+
+    style_distance: relative Gram distance to the first style on a held-out random network (0: the same texture).
+    gradient_correlation: of the gradient magnitudes of content and result (1: every edge where it was).
+    change_rms: root mean square of result less content, in the sample's unit.
+    Domains add their own: see audio_metrics, ecg_metrics, ct_metrics.
+    """
+    style = styles[0]
+    found: dict[str, float] = {}
+    if content is not None:
+        found["style_distance_before"] = style_distance(content, style, like=content)
+    found["style_distance_after"] = style_distance(result, style, like=content or result)
+    if content is None:
+        return found
+    found["gradient_correlation"] = gradient_correlation(content, result)
+    found |= content_change(content, result)
+    own = OWN.get(preset or result.kind)
+    try:
+        return found if own is None else found | own(content, style, result)
+    except InputError:
+        return found
