@@ -23,7 +23,7 @@ _PARTS = {
     "Sample": "nst_nd.sample",
     "Grid": "nst_nd.sample",
     "stylize": "nst_nd.domains.stylize",
-    "Style": "nst_nd.domains.stylize",
+    "Style": "nst_nd.domains.masks",
     "Result": "nst_nd.domains.stylize",
     "Settings": "nst_nd.domains.settings",
     "gram": "nst_nd.features.statistics",
@@ -45,11 +45,12 @@ _PARTS = {
     "NstError": "nst_nd.errors",
 }
 
-__all__ = ["__version__", *sorted(_PARTS)]  # noqa: PLE0604  (all of them are strings)
+__all__ = ["__version__", *sorted(_PARTS)]
 
 if TYPE_CHECKING:
+    from nst_nd.domains.masks import Style
     from nst_nd.domains.settings import Settings
-    from nst_nd.domains.stylize import Result, Style, stylize
+    from nst_nd.domains.stylize import Result, stylize
     from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm
     from nst_nd.engine.stream import value_and_grad
     from nst_nd.errors import NstError

@@ -60,7 +60,7 @@ class ComputationError(NstError, RuntimeError):
     exit_status = ExitStatus.COMPUTATION
 
 
-class Interrupted(NstError):
+class Interrupted(NstError):  # noqa: N818
     """The user interrupted the run; what was best so far has been written if there was anything to keep."""
 
     exit_status = ExitStatus.INTERRUPTED

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd.errors import ConfigError, InputError
@@ -67,7 +68,7 @@ def pool(x: Tensor, kernel: Sequence[int], mode: Pooling) -> Tensor:
     return _POOL[mode][spatial_axes(x)](x, tuple(kernel), tuple(kernel))
 
 
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+def resize(x: Float[Tensor, "batch channel *space"], size: Sequence[int]) -> Float[Tensor, "batch channel *size"]:
     """[B, C, *space] on a grid of `size` over the same extent: linear, with a Gaussian before every reduction.
 
     Positions are cell centres. The Gaussian has a standard deviation of sqrt(f^2 - 1) / 2 samples for a reduction
@@ -83,7 +84,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=size, mode=_INTERPOLATION[spatial_axes(x)], align_corners=False)
 
 
-def smooth(x: Tensor, sigma: Sequence[float]) -> Tensor:
+def smooth(x: Float[Tensor, "batch channel *space"], sigma: Sequence[float]) -> Float[Tensor, "batch channel *space"]:
     """Gaussian low-pass along each axis, `sigma` in samples, borders replicated; sigma 0 leaves an axis alone."""
     for axis, s in enumerate(sigma, start=2):
         if s > 0.0:

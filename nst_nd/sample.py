@@ -13,7 +13,7 @@ from nst_nd.errors import InputError
 Kind = Literal["image", "audio", "ecg", "volume"]
 KINDS: tuple[Kind, ...] = ("image", "audio", "ecg", "volume")
 
-Data = NDArray[np.float32] | NDArray[np.float64]
+Data = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,14 @@ class AudioDomain:
     defaults: Mapping[str, Any] = {
         "extractor": (
             {"name": "spectrogram", "window": 2048, "hop": 512, "widths": (1, 3, 9, 27), "filters": 96},
-            {"name": "spectrogram", "label": "fine", "window": 512, "hop": 128, "widths": (1, 5, 15, 45), "filters": 64},
+            {
+                "name": "spectrogram",
+                "label": "fine",
+                "window": 512,
+                "hop": 128,
+                "widths": (1, 5, 15, 45),
+                "filters": 64,
+            },
             *octaves(OCTAVES, widths=(3, 9, 17)),
         ),
         "content_layers": ("spectrogram.magnitude",),

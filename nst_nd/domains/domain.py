@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,23 +30,23 @@ class Scaling:
     gain: NDArray[np.float64]
     offset: NDArray[np.float64]
 
-    def encode(self, data: Data) -> Tensor:
+    def encode(self, data: Data) -> Float[Tensor, "1 channel *space"]:
         """[C, *space] in data units -> [1, C, *space] float32 in model units."""
         shape = (-1,) + (1,) * (data.ndim - 1)
         model = (data - self.offset.reshape(shape)) * self.gain.reshape(shape)
         return torch.from_numpy(np.ascontiguousarray(model, dtype=np.float32))[None]
 
-    def apply(self, data: Data, change: Tensor) -> Data:
+    def apply(self, data: Data, change: Float[Tensor, "1 channel *space"]) -> Data:
         """data + change in data units, in data's dtype: where change is 0, data stays bit for bit."""
         shape = (-1,) + (1,) * (data.ndim - 1)
         delta = change[0].cpu().numpy().astype(np.float64) / self.gain.reshape(shape)
-        return (data + delta).astype(data.dtype)  # type: ignore[no-any-return]
+        return (data + delta).astype(data.dtype)
 
-    def decode(self, model: Tensor) -> Data:
+    def decode(self, model: Float[Tensor, "1 channel *space"]) -> Data:
         """[1, C, *space] in model units -> [C, *space] float32 in data units."""
         shape = (-1,) + (1,) * (model.dim() - 2)
         array = model[0].cpu().numpy().astype(np.float64)
-        return (array / self.gain.reshape(shape) + self.offset.reshape(shape)).astype(np.float32)  # type: ignore[no-any-return]
+        return (array / self.gain.reshape(shape) + self.offset.reshape(shape)).astype(np.float32)
 
 
 def uniform_scaling(nc: int, gain: float, offset: float) -> Scaling:
@@ -76,6 +77,7 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
+@runtime_checkable
 class Domain(Protocol):
     """One kind of signal."""
 
@@ -96,7 +98,9 @@ def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind)
         raise InputError("no style given; at least one is needed")
     for what, sample in [("content", content), *(("style", s) for s in styles)]:
         if sample is not None and sample.kind != kind:
-            raise InputError(f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind")
+            raise InputError(
+                f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind"
+            )
     for style in styles:
         if style.data.max() == style.data.min():
             raise InputError(

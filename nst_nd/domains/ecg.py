@@ -11,7 +11,6 @@ from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
 from nst_nd.sample import Kind, Sample
 
-
 # at 1000 Hz: from single samples to 64 ms
 OCTAVES = 7
 

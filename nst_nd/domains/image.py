@@ -51,7 +51,7 @@ class ImageDomain:
         return Prepared(encoded, tuple(tensors), scaling, limits=(0.0, 1.0), notes=notes)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
-        """With original_colors, only the change of luminance is kept: chroma stays the content's (Gatys et al. 2016b)."""
+        """With original_colors, only luminance changes: chroma stays the content's (Gatys et al. 2016b)."""
         if not settings.original_colors or content is None or content.nc != 3:
             return result, []
         change = np.tensordot(LUMA, result.data.astype(np.float64) - content.data, axes=1)
@@ -69,10 +69,8 @@ def _match_channels(style: Sample, nc: int, content: Sample | None, notes: list[
         notes.append("gray style serves a colour content: used in all three channels")
         return np.repeat(style.data, 3, axis=0)
     notes.append("colour style serves a gray content: its luma is used")
-    return np.tensordot(LUMA[None], style.data, axes=1).astype(style.data.dtype)  # type: ignore[no-any-return]
+    return np.tensordot(LUMA[None], style.data, axes=1).astype(style.data.dtype)
 
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in reversed(shape))
-
-

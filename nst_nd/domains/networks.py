@@ -17,6 +17,8 @@ from nst_nd.features.spectral import LogSpectrogram
 from nst_nd.features.vgg import vgg19
 from nst_nd.features.weights import load_state
 
+# a waveform has time alone
+TIME_AXES = 1
 # a config names a class; only these libraries of networks are looked into
 MODULE_SOURCES = ("monai.networks.nets.", "torchvision.models.")
 
@@ -52,7 +54,9 @@ def build_networks(
     known = {spec.prefix for spec in settings.extractor}
     lost = [layer for layer in (*content, *style) if several and layer.split(".", 1)[0] not in known]
     if lost:
-        raise ConfigError(f"layers of no network: {', '.join(lost)}\nwrite network.layer with one of: {', '.join(known)}")
+        raise ConfigError(
+            f"layers of no network: {', '.join(lost)}\nwrite network.layer with one of: {', '.join(known)}"
+        )
     return networks
 
 
@@ -97,13 +101,16 @@ def _build(
 
 def spectrogram_network(nc: int, ndim: int, spec: ExtractorSettings) -> Extractor:
     """Taps magnitude (log spectrogram) and filters (random kernels of several widths along time) of a waveform."""
-    if ndim != len(("time",)):
+    if ndim != TIME_AXES:
         raise ConfigError("the spectrogram network takes signals with one axis; choose vgg19 or random")
     widths = spec.widths or WIDTHS
     front = LogSpectrogram.hann("magnitude", spec.window, spec.hop)
     bins = nc * (spec.window // 2 + 1)
     layer = multi_width_layer("filters", bins, ndim, widths, spec.filters, spec.seed)
-    name = f"spectrogram(nc={nc}, window={spec.window}, hop={spec.hop}, widths={widths}, filters={spec.filters}, seed={spec.seed})"
+    name = (
+        f"spectrogram(nc={nc}, window={spec.window}, hop={spec.hop}, widths={widths}, filters={spec.filters}, "
+        f"seed={spec.seed})"
+    )
     return Extractor(name, nc, ndim, (ChainStage((front,)), ChainStage((layer,))))
 
 

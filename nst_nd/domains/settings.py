@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -53,14 +54,17 @@ class ExtractorSettings(Model):
 class Settings(Model):
     """What determines a transfer besides its inputs. Defaults of a domain come from its preset."""
 
-    preset: Preset | None = Field(None, description="domain: image, audio, ecg, volume or ct; by the kind of file if absent")
+    preset: Preset | None = Field(
+        None, description="domain: image, audio, ecg, volume or ct; by the kind of file if absent"
+    )
     extractor: tuple[ExtractorSettings, ...] = Field(
         (ExtractorSettings(name="vgg19"),), description="the fixed networks; a name stands for one with its defaults"
     )
     content_layers: tuple[str, ...] = Field(("relu4_2",), description="layers whose activations stay the content's")
     content_layer_weights: tuple[Weight, ...] | None = Field(None, description="one per content layer; equal if absent")
     style_layers: tuple[str, ...] = Field(
-        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), description="layers whose statistics become the style's"
+        ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        description="layers whose statistics become the style's",
     )
     style_layer_weights: tuple[Weight, ...] | None = Field(None, description="one per style layer; equal if absent")
     statistic: StatisticName = Field("gram", description="gram, covariance, correlation or mean_std")
@@ -88,11 +92,15 @@ class Settings(Model):
     )
     original_colors: bool = Field(False, description="images: only the luminance is restyled")
     window: tuple[float, float] | None = Field(None, description="ct, volume: values mapped to 0..255 model units")
-    lock_mm: Positive | None = Field(None, description="volumes: lower frequencies than this Gaussian sigma stay the content's")
+    lock_mm: Positive | None = Field(
+        None, description="volumes: lower frequencies than this Gaussian sigma stay the content's"
+    )
     protect: tuple[float, float] | None = Field(
         None, description="volumes: content values outside these two come back bit for bit"
     )
-    region: tuple[float, float] | None = Field(None, description="volumes: statistics only where values lie within these two")
+    region: tuple[float, float] | None = Field(
+        None, description="volumes: statistics only where values lie within these two"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's own choice if absent")
 
@@ -105,7 +113,7 @@ class Settings(Model):
     @field_validator("scales")
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or value[-1] != 1.0 or any(a >= b for a, b in zip(value, value[1:], strict=False)):
+        if not value or value[-1] != 1.0 or any(a >= b for a, b in pairwise(value)):
             raise ValueError(f"scales are {list(value)}; they must rise and end with 1")
         return value
 

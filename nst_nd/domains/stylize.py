@@ -13,7 +13,9 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.domains import PRESETS
-from nst_nd.domains.domain import Domain, Prepared
+from nst_nd.domains.device import pick_device
+from nst_nd.domains.domain import Domain
+from nst_nd.domains.masks import Style, with_masks
 from nst_nd.domains.networks import Network, build_networks
 from nst_nd.domains.settings import Settings
 from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm, style_moments
@@ -25,15 +27,6 @@ from nst_nd.features.costs import out_of_range, total_variation
 from nst_nd.features.iterate import Iterate
 from nst_nd.features.statistics import STATISTICS
 from nst_nd.sample import Grid, Sample
-
-
-@dataclass(frozen=True)
-class Style:
-    """A style signal, its share among several, and where it counts (a mask of its size, 0..1)."""
-
-    sample: Sample
-    weight: float = 1.0
-    mask: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -126,17 +119,19 @@ class _Run:
         self.device = pick_device(settings.device)
         assert settings.preset is not None
         self.domain: Domain = PRESETS[settings.preset]
-        self.prepared = _with_masks(self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask)
+        self.prepared = with_masks(
+            self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
+        )
         first = self.prepared.styles[0]
-        self.base = self.prepared.content
-        if self.base is None:
-            self.base = first.new_zeros(1, first.shape[1], *(size or first.shape[2:]))
+        self.base: Tensor = (
+            first.new_zeros(1, first.shape[1], *(size or first.shape[2:]))
+            if self.prepared.content is None
+            else self.prepared.content
+        )
         nc, ndim = self.base.shape[1], nd.spatial_axes(self.base)
         if self.base.dim() != first.dim():
             raise InputError(f"size has {self.base.dim() - 2} axes, the style has {first.dim() - 2}")
-        self.networks = build_networks(
-            settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None
-        )
+        self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
         self.init = None if init is None else self._encode_init(init)
         self.notes = [*self.prepared.notes]
 
@@ -221,9 +216,7 @@ class _Run:
 
     def _objective(self, networks: Sequence[Network], iterate: Iterate, share: float) -> Objective:
         settings = self.settings
-        styles = [
-            nd.channels_last(nd.resize(s, _scaled(s, share)).to(self.device)) for s in self.prepared.styles
-        ]
+        styles = [nd.channels_last(nd.resize(s, _scaled(s, share)).to(self.device)) for s in self.prepared.styles]
         masks = [
             None if m is None else nd.resize(m, _scaled(m, share)).to(self.device)
             for m in self.prepared.style_weights or (None,) * len(styles)
@@ -252,7 +245,9 @@ class _Run:
     def _encode_init(self, init: Sample) -> Tensor:
         tensor = self.prepared.scaling.encode(init.data)
         if self.base.shape != tensor.shape:
-            raise InputError(f"the init has shape {init.data.shape}, the content {tuple(self.base.shape[1:])}; must agree")
+            raise InputError(
+                f"the init has shape {init.data.shape}, the content {tuple(self.base.shape[1:])}; must agree"
+            )
         return tensor
 
     def _texture(self, change: Tensor) -> Sample:
@@ -278,7 +273,9 @@ def _branch(
         with torch.no_grad():
             targets = extractor(content, network.content)
         terms = [
-            ContentTerm.of(tap, settings.content_weight * w, targets[tap], settings.content_normalisation, network.label)
+            ContentTerm.of(
+                tap, settings.content_weight * w, targets[tap], settings.content_normalisation, network.label
+            )
             for tap, w in network.content.items()
         ]
     style_terms: list[StyleTerm] = []
@@ -297,38 +294,6 @@ def _branch(
     return Branch(extractor, tuple(terms), tuple(style_terms), pivots, masks)
 
 
-def _with_masks(
-    prepared: Prepared, content: Sample | None, styles: Sequence[Style], mask: Sample | None
-) -> Prepared:
-    free, weight = prepared.free, prepared.weight
-    if mask is not None:
-        if content is None:
-            raise InputError("a mask needs a content")
-        given = _mask_tensor(mask, content, "mask")
-        free = (given > 0).to(given) if free is None else free * (given > 0)
-        weight = given if weight is None else weight * given
-    style_weights = list(prepared.style_weights or [None] * len(styles))
-    for i, style in enumerate(styles):
-        if style.mask is not None:
-            given = _mask_tensor(style.mask, style.sample, "style mask")
-            given = nd.resize(given, prepared.styles[i].shape[2:])
-            own = style_weights[i]
-            style_weights[i] = given if own is None else own * given
-    if (weight is not None and not weight.any()) or any(w is not None and not w.any() for w in style_weights):
-        raise InputError("a mask (with the preset's region) leaves no position to take statistics from")
-    return replace(prepared, free=free, weight=weight, style_weights=tuple(style_weights))
-
-
-def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
-    if mask.shape != like.shape:
-        raise InputError(f"the {what} has size {mask.shape}, what it covers {like.shape}; they must agree")
-    if mask.data.min() < 0 or mask.data.max() > 1 or not mask.data.any():
-        raise InputError(
-            f"the {what} has values {mask.data.min():g} to {mask.data.max():g}; allowed: 0 to 1, not 0 everywhere"
-        )
-    return torch.from_numpy(mask.data.mean(axis=0, dtype="float32"))[None, None]
-
-
 def _scaled(x: Tensor, share: float) -> tuple[int, ...]:
     return tuple(max(1, round(n * share)) for n in x.shape[2:])
 
@@ -342,19 +307,5 @@ def _noise_like(style: Tensor, size: Sequence[int], generator: torch.Generator) 
     root = vectors.eigenvectors * vectors.eigenvalues.clamp_min(0.0).sqrt()
     white = torch.randn(len(mean), *size, generator=generator, dtype=torch.float64)
     noise = torch.tensordot(root, white, dims=1) + mean.reshape(-1, *(1,) * len(size))
-    return noise[None].float()
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of this name; auto takes CUDA, then MPS, then the CPU. ConfigError where it does not exist."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    kind, _, index = name.partition(":")
-    if not available[kind] or (index and int(index) >= torch.cuda.device_count()):
-        raise ConfigError(f"device {name} is not available here; allowed: auto, cpu{_others(available)}")
-    return torch.device(name)
-
-
-def _others(available: Mapping[str, bool]) -> str:
-    return "".join(f", {name}" for name, there in available.items() if there and name != "cpu")
+    as_batch: Tensor = noise[None].float()
+    return as_batch

@@ -1,0 +1,1 @@
+"""The engine: objective, value and gradient stage by stage, optimisers, scales."""

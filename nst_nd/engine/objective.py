@@ -24,7 +24,9 @@ class ContentTerm:
     scale: Tensor | float
 
     @classmethod
-    def of(cls, tap: str, weight: float, target: Tensor, normalisation: ContentNormalisation, label: str) -> ContentTerm:
+    def of(
+        cls, tap: str, weight: float, target: Tensor, normalisation: ContentNormalisation, label: str
+    ) -> ContentTerm:
         """The term of this tap, named content/tap."""
         return cls(f"content/{label}{tap}", tap, weight, target, content_scale(target, normalisation))
 
@@ -60,9 +62,14 @@ class Branch:
     masks: dict[str, Tensor] = field(default_factory=dict)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the terms, content first."""
+        return (*(term.name for term in self.content), *(term.name for term in self.style))
+
+    @property
     def taps(self) -> frozenset[str]:
         """Every tap that a term reads."""
-        return frozenset(term.tap for term in (*self.content, *self.style))
+        return frozenset([*(term.tap for term in self.content), *(term.tap for term in self.style)])
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Objective:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms in the order in which `value_and_grad` reports them."""
-        taps = [term.name for b in self.branches for term in (*b.content, *b.style)]
+        taps = [name for branch in self.branches for name in branch.names]
         return (*taps, *(term.name for term in self.signal))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ LONGEST_STEP = 20.0
 LEAST_CURVATURE = 1e-10
 
 
+@runtime_checkable
 class Optimiser(Protocol):
     """Moves z in place, once per gradient."""
 
@@ -67,6 +68,7 @@ class LBFGS:
         self.pairs.append((s, y, rho))
 
     def _two_loops(self, grad: Tensor) -> Tensor:
+        assert self.scale is not None
         q = grad.clone()
         factors = []
         for s, y, rho in reversed(self.pairs):
@@ -104,4 +106,5 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _rms(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x) / x.numel() ** 0.5
+    rms: Tensor = torch.linalg.vector_norm(x) / x.numel() ** 0.5
+    return rms

@@ -16,11 +16,11 @@ def scale_sizes(
     """
     if any(n < m for n, m in zip(shape, least, strict=True)):
         got, need = ("x".join(str(n) for n in s) for s in (shape, least))
-        raise InputError(f"the signal has size {got}; these layers need at least {need}\nuse layers that are less deep")
+        raise InputError(f"the signal has size {got}; these layers need at least {need}\nuse layers less deep")
     sizes = [(tuple(max(1, round(n * share)) for n in shape), share) for share in shares]
     return [(size, s) for size, s in sizes if all(n >= m for n, m in zip(size, least, strict=True))]
 
 
 def share_iterations(total: int, scales: int) -> list[int]:
-    """`total` steps over the scales as evenly as they go; what is left over goes to the coarse ones, which are cheap."""
+    """`total` steps over the scales as evenly as they go; the rest goes to the coarse ones, which are cheap."""
     return [total // scales + (i < total % scales) for i in range(scales)]

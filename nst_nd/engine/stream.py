@@ -9,6 +9,7 @@ Nothing here is larger than one stage's trace, so a plan of tiles can replace "t
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd.engine.objective import Branch, ContentTerm, Objective
@@ -17,7 +18,9 @@ from nst_nd.features.statistics import Moments
 from nst_nd.kernels.moments import moments_vjp
 
 
-def value_and_grad(objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_grad(
+    objective: Objective, x: Float[Tensor, "1 channel *space"]
+) -> tuple[Float[Tensor, " term"], Float[Tensor, "1 channel *space"]]:
     """Weighted terms [len(objective.names)] in float64, and dJ/dx in the shape of x [1, nc, *space].
 
     J is the sum of the terms. Both stay on the device of x; nothing is synchronised.
@@ -66,7 +69,7 @@ def _branch(branch: Branch, x: Tensor) -> tuple[list[Tensor], Tensor]:
     for stage in reversed(branch.extractor.stages):
         grad = stage.vjp(traces.pop(), seed, grad)
     assert grad is not None
-    return [values[term.name] for term in (*branch.content, *branch.style)], grad
+    return [values[name] for name in branch.names], grad
 
 
 def _read_tap(

@@ -1,0 +1,1 @@
+"""Extractors, statistics and costs."""

@@ -48,9 +48,7 @@ class Convolution(AutogradLayer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """The definition: convolution, bias, and ReLU where `rectify`."""
-        y = nd.convolve(
-            x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=self.padding
-        )
+        y = nd.convolve(x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=self.padding)
         return torch.relu(y) if self.rectify else y
 
     def run(self, x: Tensor) -> tuple[Tensor, Any]:
@@ -81,12 +79,11 @@ class Convolution(AutogradLayer):
         if saved.border is None:
             return at_input
         leaf, padded = saved.border
-        return torch.autograd.grad(padded, leaf, at_input)[0]
+        (unpadded,) = torch.autograd.grad(padded, leaf, at_input)
+        return unpadded
 
     def _fusable(self, x: Tensor) -> bool:
-        return (
-            self.rectify and x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-        )
+        return self.rectify and x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn
 
     def absorb(self, following: Layer) -> Convolution | None:
         """One layer for this convolution and the rectifier after it, under the rectifier's name."""
@@ -129,7 +126,7 @@ class Rectifier(AutogradLayer):
         """See Layer.carry."""
         return weight
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Rectifier:
+    def to(self, device: torch.device, dtype: torch.dtype) -> Rectifier:  # noqa: ARG002
         """Nothing to move."""
         return self
 

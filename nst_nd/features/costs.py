@@ -41,7 +41,9 @@ def content_scale(target: Tensor, normalisation: ContentNormalisation) -> Tensor
     Raises InputError where the target is 0 everywhere and the normalisation divides by it.
     """
     if normalisation == "relative" and not target.any():
-        raise InputError("the content has no activation at all in this layer (a constant signal?); it cannot be a target")
+        raise InputError(
+            "the content has no activation at all in this layer (a constant signal?); it cannot be a target"
+        )
     return _CONTENT[normalisation](target)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from nst_nd.errors import ConfigError, InputError
 Seed = Callable[[str, Tensor, Tensor | None], Tensor]
 
 
+@runtime_checkable
 class Layer(Protocol):
     """One differentiable operation with the tap name of its output."""
 
@@ -73,7 +74,9 @@ class AutogradLayer:
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp."""
         leaf, out = saved
-        return torch.autograd.grad(out, leaf, grad)[0]
+        at_input: Tensor
+        (at_input,) = torch.autograd.grad(out, leaf, grad)
+        return at_input
 
     def absorb(self, following: Layer) -> Layer | None:  # noqa: ARG002
         """See Layer.absorb: nothing by default."""
@@ -106,7 +109,7 @@ class Pool(AutogradLayer):
         """See Layer.carry."""
         return nd.pool(weight, self.kernel, "average")
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Pool:
+    def to(self, device: torch.device, dtype: torch.dtype) -> Pool:  # noqa: ARG002
         """Nothing to move."""
         return self
 
@@ -120,6 +123,7 @@ class Trace:
     saved: Any
 
 
+@runtime_checkable
 class Stage(Protocol):
     """A run of layers between two points at which the streaming engine may stop and resume."""
 
@@ -275,7 +279,7 @@ class Extractor:
         return taps
 
     def until(self, wanted: Iterable[str]) -> Extractor:
-        """The extractor for these taps alone: nothing deeper is computed, and layers are joined where that is faster."""
+        """The extractor for these taps alone: nothing deeper is computed, and layers are fused."""
         taps = self.check(wanted)
         if not taps:
             raise ConfigError(f"no layer of {self.name} is used; name at least one of: {', '.join(self.names)}")

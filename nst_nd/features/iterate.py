@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
@@ -27,11 +28,11 @@ class Iterate:
     lock: tuple[float, ...] | None = None
     free: Tensor | None = None
 
-    def signal(self, z: Tensor) -> Tensor:
+    def signal(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The generated signal, in the shape of base."""
         return self.base + self.change(z)
 
-    def vjp(self, grad: Tensor) -> Tensor:
+    def vjp(self, grad: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The gradient at z from that at the signal: the adjoint of H."""
         if self.free is not None:
             grad = grad * self.free
@@ -42,7 +43,7 @@ class Iterate:
             low = nd.smooth(leaf, self.lock)
         return grad - torch.autograd.grad(low, leaf, grad)[0]
 
-    def change(self, z: Tensor) -> Tensor:
+    def change(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """H(z), what the generated signal differs from the base by."""
         if self.lock is not None:
             z = z - nd.smooth(z, self.lock)

@@ -60,7 +60,9 @@ class ModuleStage:
         if grad is not None:
             raise ConfigError("a module is the last stage of an extractor; nothing can follow it")
         slopes = [seed(name, trace.taps[name], None) for name in taps]
-        return torch.autograd.grad(list(taps.values()), leaf, slopes)[0]
+        at_input: Tensor
+        (at_input,) = torch.autograd.grad(list(taps.values()), leaf, slopes)
+        return at_input
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.carry: area averages on the measured strides."""

@@ -61,16 +61,17 @@ def random_network(
         layers: list[Layer] = [_layer(f"relu{depth}", branches), Pool(f"pool{depth}", kernel, pooling)]
         stages.append(ChainStage(tuple(layers)))
         inputs = outputs
-    name = f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, {kernel}, {octave=}, {zero_mean=})"
+    name = (
+        f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, "
+        f"{kernel}, octave={octave}, zero_mean={zero_mean})"
+    )
     return Extractor(name, nc, ndim, tuple(stages))
 
 
 def multi_width_layer(name: str, nc: int, ndim: int, widths: Sequence[int], filters: int, seed: int) -> MultiWidth:
     """`filters` random kernels of each width side by side on nc channels, followed by ReLU."""
     generator = torch.Generator().manual_seed(seed)
-    return MultiWidth(
-        name, tuple(_random_convolution(nc, filters, w, ndim, "replicate", generator) for w in widths)
-    )
+    return MultiWidth(name, tuple(_random_convolution(nc, filters, w, ndim, "replicate", generator) for w in widths))
 
 
 def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:

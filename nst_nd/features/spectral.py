@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
@@ -46,7 +47,7 @@ class LogSpectrogram(AutogradLayer):
         """The hop."""
         return (self.hop,)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch bins frame"]:
         """See the class."""
         frames = nd.pad(x, self.halo, "zeros").unfold(-1, self.window.numel(), self.hop)
         spectrum = torch.fft.rfft(frames * self.window) / self.window.sum()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd.errors import InputError
@@ -37,7 +38,12 @@ class Moments:
 
     @classmethod
     def of(
-        cls, activations: Tensor, weight: Tensor | None = None, pivot: Tensor | None = None, *, with_sum: bool = True
+        cls,
+        activations: Float[Tensor, "1 channel *space"],
+        weight: Float[Tensor, "..."] | None = None,
+        pivot: Float[Tensor, " channel"] | None = None,
+        *,
+        with_sum: bool = True,
     ) -> Moments:
         """Moments of activations [1, C, *space], each position weighted by weight [1, 1, *space]."""
         flat = None if weight is None else weight.reshape(-1)
@@ -62,8 +68,8 @@ class Moments:
         return self.sum
 
 
-def gram_of(m: Moments) -> Tensor:
-    """[C, C], sum of a a^T over positions divided by their count: the uncentred covariance (Gatys et al. 2016, eq. 3)."""
+def gram_of(m: Moments) -> Float[Tensor, "channel channel"]:
+    """[C, C], sum of a a^T over positions divided by their count (Gatys et al. 2016, eq. 3): uncentred."""
     outer = m.outer
     if m.pivot is not None:
         cross = torch.outer(m._sum, m.pivot)
@@ -71,13 +77,13 @@ def gram_of(m: Moments) -> Tensor:
     return outer / m.count
 
 
-def covariance_of(m: Moments) -> Tensor:
+def covariance_of(m: Moments) -> Float[Tensor, "channel channel"]:
     """[C, C], with the mean removed."""
     mean = m._sum / m.count
     return m.outer / m.count - torch.outer(mean, mean)
 
 
-def correlation_of(m: Moments) -> Tensor:
+def correlation_of(m: Moments) -> Float[Tensor, "channel channel"]:
     """[C, C], the covariance scaled to a unit diagonal; a constant channel has correlation 0 with every channel."""
     cov = covariance_of(m)
     variance = cov.diagonal()
@@ -86,7 +92,7 @@ def correlation_of(m: Moments) -> Tensor:
     return cov * torch.outer(scale, scale)
 
 
-def mean_std_of(m: Moments) -> Tensor:
+def mean_std_of(m: Moments) -> Float[Tensor, " both"]:
     """[2 C], the channels' means, then their standard deviations (Huang & Belongie 2017, arXiv 1703.06868)."""
     variance = covariance_of(m).diagonal()
     alive = variance > CONSTANT * m.outer.diagonal().max() / m.count

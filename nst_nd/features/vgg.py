@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
@@ -47,7 +48,7 @@ def vgg19(
     return Extractor(f"vgg19(nc={nc}, ndim={ndim}, {pooling}, {padding}, {kernel})", nc, ndim, stages)
 
 
-def adapt_axes(weight: Tensor, ndim: int) -> Tensor:
+def adapt_axes(weight: Float[Tensor, "out channel k k"], ndim: int) -> Float[Tensor, "out channel *kernel"]:
     """[O, I, 3, 3] -> [O, I, 3, 3, 3] or [O, I, 3], so that activations stay the same on signals that allow it.
 
     3-D: each kernel is repeated along a new last axis and divided by its length: a signal that is constant along that
@@ -62,7 +63,7 @@ def adapt_axes(weight: Tensor, ndim: int) -> Tensor:
     return weight.unsqueeze(-1).expand(*weight.shape, length) / length
 
 
-def adapt_channels(weight: Tensor, nc: int) -> Tensor:
+def adapt_channels(weight: Float[Tensor, "out 3 *kernel"], nc: int) -> Float[Tensor, "out nc *kernel"]:
     """[O, 3, *k] -> [O, nc, *k]: colour kernels used in turn, scaled by 3 / nc.
 
     One channel gets the sum of the three, so that gray gives what an RGB image of three equal channels gives. Any

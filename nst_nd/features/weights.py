@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ def vgg19_weights() -> Mapping[str, tuple[Tensor, Tensor]]:
     """Kernels [C_out, 3 or C_in, 3, 3] and biases [C_out] of VGG-19's convolutions by name ("1_1" .. "5_4").
 
     The input is RGB, 0..255 less the training mean (123.68, 116.779, 103.939). The file stores BGR kernels as indices
-    into a codebook of 256 values per layer. Raises InputError if the package is missing or the file is not the known one.
+    into a codebook of 256 values per layer. Raises InputError if the package is missing or the file is another one.
     Source: Simonyan & Zisserman 2015, arXiv 1409.1556, configuration E.
     """
     try:
@@ -68,15 +69,15 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has exceptions of its own; all mean the same to the user
         reason = str(error).splitlines()[0]
         raise DecodeError(f"{path} is not a safetensors file or a plain checkpoint of tensors: {reason}") from error
     for key in ("state_dict", "model"):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        inner: Any = state.get(key) if isinstance(state, dict) else None
+        state = inner if isinstance(inner, dict) else state
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise DecodeError(f"{path} holds something else than named tensors")
     return dict(state)

@@ -1,0 +1,1 @@
+"""Numerical kernels; the plain torch definition of each."""

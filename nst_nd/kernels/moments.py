@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 # partial sums of this many positions are float32, their total float64: the error stays that of one block
@@ -10,8 +11,12 @@ BLOCK = 1 << 16
 
 
 def moments(
-    features: Tensor, weight: Tensor | None, pivot: Tensor | None, *, with_sum: bool = True
-) -> tuple[Tensor, Tensor | None, Tensor]:
+    features: Float[Tensor, "channel position"],
+    weight: Float[Tensor, " position"] | None,
+    pivot: Float[Tensor, " channel"] | None,
+    *,
+    with_sum: bool = True,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " channel"] | None, Float[Tensor, "channel channel"]]:
     """count, sum [C] and outer [C, C] of features [C, N] less a pivot, in float64.
 
     count = sum_n w_n, sum = sum_n w_n (f_n - p), outer = sum_n w_n (f_n - p)(f_n - p)^T.
@@ -34,13 +39,13 @@ def moments(
 
 
 def moments_vjp(
-    features: Tensor,
-    weight: Tensor | None,
-    pivot: Tensor | None,
-    at_sum: Tensor | None,
-    at_outer: Tensor,
-    into: Tensor | None,
-) -> Tensor:
+    features: Float[Tensor, "channel position"],
+    weight: Float[Tensor, " position"] | None,
+    pivot: Float[Tensor, " channel"] | None,
+    at_sum: Float[Tensor, " channel"] | None,
+    at_outer: Float[Tensor, "channel channel"],
+    into: Float[Tensor, "channel position"] | None,
+) -> Float[Tensor, "channel position"]:
     """Gradient at features [C, N] from those at sum [C] and outer [C, C]: w ((D + D^T)(f - p) + d), added to `into`."""
     both = (at_outer + at_outer.T).to(features)
     shift = None if at_sum is None else at_sum.to(features)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,8 +28,8 @@ def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
     """Mean over three layers of ||G - A||_F / ||A||_F, G and A the Gram matrices of sample and style.
 
     Both in units of the style's range, so that levels count; arbitrary intensities each in units of their own
-    (`like` says whose range the sample has). Channels beyond what both have are averaged; an image style is brought to
-    the sample's longer side.
+    (`like` says whose range the sample has). Where the numbers of channels differ, their mean is compared;
+    an image style is brought to the sample's longer side.
     """
     ranges = _range(style), _range(like if sample.units == "arbitrary" else style)
     a, g = (_normalised(s.data, r, s.nc == style.nc == sample.nc) for s, r in ((style, ranges[0]), (sample, ranges[1])))
@@ -45,7 +47,7 @@ def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
 
 
 def gradient_correlation(content: Sample, result: Sample) -> float:
-    """Pearson correlation of the gradient magnitudes (central differences, mean over channels); 0 if one is constant."""
+    """Pearson correlation of the gradient magnitudes of the channels' mean; constants correlate with themselves."""
     a, b = (_gradient_magnitude(s.data) for s in (content, result))
     if a.std() == 0 or b.std() == 0:
         return float(np.array_equal(a, b))
@@ -58,7 +60,7 @@ def content_change(content: Sample, result: Sample) -> dict[str, float]:
     return {"change_rms": float(np.sqrt(np.mean(difference**2))), "change_max": float(np.abs(difference).max())}
 
 
-def _gradient_magnitude(data: Data) -> NDArray[np.float64]:
+def _gradient_magnitude(data: Data) -> NDArray[np.floating[Any]]:
     mean = data.mean(axis=0, dtype=np.float64)
     axes = [i for i, n in enumerate(mean.shape) if n > 1]
     squares = [np.gradient(mean, axis=i) ** 2 for i in axes]

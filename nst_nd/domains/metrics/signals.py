@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +17,8 @@ BANDS_HZ = (0.6, 40.0)
 
 def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
     """peak: largest absolute sample. onset_correlation: of the half-wave rectified flux of log(1 + 100 |STFT|), 30 ms
-    windows, of content and result. spectrum_distance_before/_after: root mean square difference in dB to the style's mean
-    spectrum in third-octave bands.
+    windows, of content and result. spectrum_distance_before/_after: root mean square difference in dB to the
+    style's mean spectrum in third-octave bands.
     """
     rate = content.grid.rate
     if rate is None or style.grid.rate is None:
@@ -26,7 +28,7 @@ def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, f
     constant = any(f.size < 2 or f.std() == 0 for f in flux)
     return {
         "peak": float(np.abs(result.data).max()),
-        **({} if constant else {"onset_correlation": float(np.corrcoef(*flux)[0, 1])}),
+        **({} if constant else {"onset_correlation": float(np.corrcoef(flux[0], flux[1])[0, 1])}),
         "spectrum_distance_before": before,
         "spectrum_distance_after": after,
     }
@@ -58,7 +60,7 @@ def _band_difference(sample: Sample, style: Sample, limits: tuple[float, float])
     return float(np.sqrt(np.mean((a[both] - b[both]) ** 2)))
 
 
-def _third_octaves(sample: Sample, limits: tuple[float, float]) -> NDArray[np.float64]:
+def _third_octaves(sample: Sample, limits: tuple[float, float]) -> NDArray[np.floating[Any]]:
     from scipy.signal import welch
 
     assert sample.grid.rate is not None
@@ -70,7 +72,7 @@ def _third_octaves(sample: Sample, limits: tuple[float, float]) -> NDArray[np.fl
     return np.array([10.0 * np.log10(b.mean()) if b.size and b.mean() > 0 else np.nan for b in bands])
 
 
-def _onsets(data: Data, rate: float) -> NDArray[np.float64]:
+def _onsets(data: Data, rate: float) -> NDArray[np.floating[Any]]:
     from scipy.signal import stft
 
     window = max(16, round(ONSET_WINDOW_S * rate))

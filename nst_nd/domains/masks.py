@@ -1,0 +1,57 @@
+"""Styles with their masks, and masks of the content, in model space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nst_nd import nd
+from nst_nd.domains.domain import Prepared
+from nst_nd.errors import InputError
+from nst_nd.sample import Sample
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style signal, its share among several, and where it counts (a mask of its size, 0..1)."""
+
+    sample: Sample
+    weight: float = 1.0
+    mask: Sample | None = None
+
+
+def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Style], mask: Sample | None) -> Prepared:
+    """The prepared inputs with these masks on top of the preset's own regions.
+
+    Raises InputError for a mask of another size, with values outside 0..1, or that leaves nothing to measure.
+    """
+    free, weight = prepared.free, prepared.weight
+    if mask is not None:
+        if content is None:
+            raise InputError("a mask needs a content")
+        given = _mask_tensor(mask, content, "mask")
+        free = (given > 0).to(given) if free is None else free * (given > 0)
+        weight = given if weight is None else weight * given
+    style_weights = list(prepared.style_weights or [None] * len(styles))
+    for i, style in enumerate(styles):
+        if style.mask is not None:
+            given = _mask_tensor(style.mask, style.sample, "style mask")
+            given = nd.resize(given, prepared.styles[i].shape[2:])
+            own = style_weights[i]
+            style_weights[i] = given if own is None else own * given
+    if (weight is not None and not weight.any()) or any(w is not None and not w.any() for w in style_weights):
+        raise InputError("a mask (with the preset's region) leaves no position to take statistics from")
+    return replace(prepared, free=free, weight=weight, style_weights=tuple(style_weights))
+
+
+def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
+    if mask.shape != like.shape:
+        raise InputError(f"the {what} has size {mask.shape}, what it covers {like.shape}; they must agree")
+    if mask.data.min() < 0 or mask.data.max() > 1 or not mask.data.any():
+        raise InputError(
+            f"the {what} has values {mask.data.min():g} to {mask.data.max():g}; allowed: 0 to 1, not 0 everywhere"
+        )
+    return torch.from_numpy(mask.data.mean(axis=0, dtype="float32"))[None, None]
