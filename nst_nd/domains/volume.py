@@ -35,7 +35,7 @@ class VolumeDomain:
         "style_layers": ("relu1_1", "relu2_1", "relu3_1"),
         "padding": "replicate",
         "style_weight": 10.0,
-        "iterations": 100,
+        "iterations": 60,
         "scales": (0.5, 1.0),
     }
 

@@ -21,6 +21,11 @@ def scale_sizes(
     return [(size, s) for size, s in sizes if all(n >= m for n, m in zip(size, least, strict=True))]
 
 
-def share_iterations(total: int, scales: int) -> list[int]:
-    """`total` steps over the scales as evenly as they go; the rest goes to the coarse ones, which are cheap."""
-    return [total // scales + (i < total % scales) for i in range(scales)]
+def share_iterations(total: int, shares: Sequence[float]) -> list[int]:
+    """`total` steps over the scales in proportion to share ** -1/2, the rest to the coarsest.
+
+    Coarse steps are cheap and move the most; what a fine scale adds to a good start takes fewer.
+    """
+    weights = [share**-0.5 for share in shares]
+    steps = [int(total * w / sum(weights)) for w in weights]
+    return [steps[0] + total - sum(steps), *steps[1:]]

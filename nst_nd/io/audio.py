@@ -1,0 +1,205 @@
+"""WAV, AIFF and FLAC: integers are read as integers, so every bit depth comes back as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_nd.errors import DecodeError, InputError
+from nst_nd.io import chunks
+from nst_nd.io.codec import ReadOptions, suffix_of
+from nst_nd.io.quantise import as_data, to_floats, to_integers
+from nst_nd.sample import Data, Grid, Kind, Sample
+
+_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+_FLOATS: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "DOUBLE": np.dtype(np.float64)}
+_FORMATS = {"WAV": "WAV", "WAVEX": "WAV", "RF64": "WAV", "AIFF": "AIFF", "FLAC": "FLAC"}
+_WRITTEN = {".wav": "WAV", ".aif": "AIFF", ".aiff": "AIFF", ".flac": "FLAC"}
+_FLAC_DEPTHS = ("PCM_S8", "PCM_16", "PCM_24")
+_FLAC_CHANNELS = 8
+_BLOCK = 2**18
+_TAGS = ("title", "artist", "album", "date", "comment", "copyright", "genre", "tracknumber")
+_NAMES = {1: ("mono",), 2: ("left", "right")}
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """How the file was encoded: soundfile's names, its tags, and the chunks or blocks that travel along."""
+
+    format: str
+    subtype: str
+    endian: str
+    tags: tuple[tuple[str, str], ...]
+    extra: tuple[tuple[Any, bytes], ...]
+
+
+class AudioCodec:
+    """Uncompressed or losslessly compressed sound."""
+
+    name: ClassVar[str] = "WAV/AIFF/FLAC"
+    suffixes: ClassVar[tuple[str, ...]] = (".wav", ".flac", ".aif", ".aiff")
+    kinds: ClassVar[tuple[Kind, ...]] = ("audio",)
+    plain: ClassVar[tuple[str, ...]] = ()
+
+    def sniff(self, head: bytes) -> bool:
+        """By the name of the container."""
+        riff = head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE"
+        return riff or (head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")) or head[:4] == b"fLaC"
+
+    def read(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
+        """[channel, time] in -1..1 of full scale (floats as they are). Raises DecodeError or InputError."""
+        encoded = path.read_bytes()
+        notes: list[str] = []
+        extra: tuple[tuple[Any, bytes], ...]
+        if encoded[:4] == b"fLaC":
+            blocks, _ = chunks.split_flac(encoded)
+            extra = chunks.extra_flac(blocks)
+        else:
+            container = chunks.split_container(encoded)
+            _check_chunks(container)
+            if container.streaming:
+                notes.append("a streaming file that does not say its length: read to its end")
+            extra = chunks.extra_chunks(encoded, container)
+            encoded = chunks.closed(encoded, container)
+        data, rate, source = _decode(encoded, extra, notes)
+        grid = Grid(spacing=(1 / rate,), unit="s", rate=float(rate))
+        names = _NAMES.get(data.shape[0], ())
+        return Sample(data, "audio", "full scale", grid, names, source, tuple(notes))
+
+    def write(self, sample: Sample, path: Path) -> list[str]:
+        """Write the subtype, endianness, tags and chunks of the input; 32-bit float (24 bit in FLAC) without one."""
+        source = sample.source if isinstance(sample.source, AudioSource) else None
+        target, notes = _target(source, _WRITTEN[suffix_of(path)])
+        rate = sample.grid.rate
+        if rate is None or rate != round(rate) or not 1 <= rate < 2**31:
+            raise InputError(f"a sampling rate of {rate} Hz cannot be written as audio; allowed: whole numbers")
+        if target.format == "FLAC" and sample.nc > _FLAC_CHANNELS:
+            raise InputError(f"{sample.nc} channels do not fit FLAC; allowed: up to {_FLAC_CHANNELS}; use .wav")
+        stored, more = _stored(sample.data, target.subtype)
+        encoded = _encode(stored.T, int(rate), target)
+        if target.format == "FLAC":
+            path.write_bytes(chunks.spliced_flac(encoded, target.extra))
+        else:
+            path.write_bytes(chunks.spliced(encoded, target.extra))
+        return notes + more
+
+
+def _check_chunks(container: chunks.Container) -> None:
+    names = [name for name, _, _ in container.chunks]
+    if not {b"data", b"SSND"} & set(names) or not {b"fmt ", b"COMM"} & set(names):
+        raise DecodeError("the audio file is truncated or broken: its format or its samples are missing")
+
+
+class _Bytes(io.BytesIO):
+    """A file in memory that answers a seek before its start with an error code, as the C library expects."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except ValueError:
+            return -1
+
+
+def _open(encoded: bytes) -> Any:
+    import soundfile
+
+    try:
+        return soundfile.SoundFile(_Bytes(encoded))
+    except soundfile.LibsndfileError as error:
+        raise DecodeError(f"the audio file is broken or truncated: {error.error_string}") from error
+
+
+def _decode(encoded: bytes, extra: tuple[tuple[Any, bytes], ...], notes: list[str]) -> tuple[Data, int, AudioSource]:
+    """The samples [channel, time], the rate in Hz and how they were encoded."""
+    with _open(encoded) as file:
+        if file.format not in _FORMATS or file.subtype not in {*_BITS, *_FLOATS}:
+            allowed = ", ".join((*_BITS, *_FLOATS))
+            raise InputError(f"is encoded as {file.format} {file.subtype}; allowed: WAV, AIFF, FLAC with {allowed}")
+        integers = file.subtype in _BITS
+        dtype = "int32" if integers else _FLOATS[file.subtype].name
+        blocks = []
+        while len(block := file.read(_BLOCK, dtype=dtype, always_2d=True)):
+            blocks.append(block)
+        found = sum(len(block) for block in blocks)
+        if found != file.frames and not (file.format == "FLAC" and _unknown_length(encoded)):
+            raise DecodeError(f"the audio file is truncated: {found} of {file.frames} samples are there")
+        tags = tuple((name, text) for name in _TAGS if (text := getattr(file, name)))
+        source = AudioSource(file.format, file.subtype, file.endian, tags, extra)
+        rate = file.samplerate
+    if not blocks:
+        raise InputError("holds no samples")
+    frames = np.concatenate(blocks)
+    if source.format == "FLAC":
+        _check_md5(frames, _BITS[source.subtype], encoded, notes)
+    # integers come left-justified in 32 bits
+    scale = 2.0**31 if integers else 1.0
+    return as_data(frames.T, scale, wide=source.subtype in ("PCM_32", "DOUBLE")), rate, source
+
+
+def _stored(data: NDArray[Any], subtype: str) -> tuple[NDArray[Any], list[str]]:
+    """Samples as soundfile takes them: left-justified int32, or floats."""
+    if subtype in _FLOATS:
+        return to_floats(data, _FLOATS[subtype])
+    bits = _BITS[subtype]
+    kind = np.float64 if bits > 16 else data.dtype.type
+    stored, notes = to_integers(data.astype(kind) * kind(2 ** (bits - 1)), np.int32, bits)
+    return stored << (32 - bits), notes
+
+
+def _target(source: AudioSource | None, family: str) -> tuple[AudioSource, list[str]]:
+    """How to encode, as near to the input as the family of the output allows, and notes on the difference."""
+    default = "PCM_24" if family == "FLAC" else "FLOAT"
+    if source is None:
+        return AudioSource(family, default, "FILE", (), ()), []
+    if _FORMATS[source.format] == family:
+        return source, []
+    notes = ["chunks other than the usual tags are not carried into another format"] if source.extra else []
+    subtype = source.subtype
+    if family == "FLAC" and subtype not in _FLAC_DEPTHS:
+        subtype = "PCM_S8" if subtype == "PCM_U8" else "PCM_24"
+    elif family == "WAV" and subtype == "PCM_S8":
+        subtype = "PCM_U8"
+    if _lossy(source.subtype, subtype):
+        notes.append(f"samples of type {source.subtype} were rounded to {subtype}")
+    return AudioSource(family, subtype, "FILE", source.tags, ()), notes
+
+
+def _lossy(old: str, new: str) -> bool:
+    return new in _BITS and (old in _FLOATS or _BITS[old] > _BITS[new])
+
+
+def _encode(frames: NDArray[Any], rate: int, target: AudioSource) -> bytes:
+    """Frames [time, channel] as a file in memory."""
+    import soundfile
+
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", rate, frames.shape[1], target.subtype, target.endian, target.format) as file:
+        if not target.extra:
+            for name, text in target.tags:
+                setattr(file, name, text)
+        file.write(np.ascontiguousarray(frames))
+    return out.getvalue()
+
+
+def _unknown_length(encoded: bytes) -> bool:
+    blocks, _ = chunks.split_flac(encoded)
+    return int.from_bytes(blocks[0][1][13:18], "big") & (2**36 - 1) == 0
+
+
+def _check_md5(frames: NDArray[Any], bits: int, encoded: bytes, notes: list[str]) -> None:
+    """FLAC carries a digest of its samples, so a broken file cannot pass for a whole one."""
+    blocks, _ = chunks.split_flac(encoded)
+    expected = blocks[0][1][18:34]
+    if expected == bytes(16):
+        notes.append("the FLAC file has no checksum of its samples: that it is whole cannot be verified")
+        return
+    width = bits // 8
+    raw = (np.ascontiguousarray(frames) >> (32 - bits)).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :width]
+    if hashlib.md5(raw.tobytes(), usedforsecurity=False).digest() != expected:
+        raise DecodeError("the FLAC file is truncated or broken: its samples do not match its checksum")

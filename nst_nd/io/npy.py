@@ -1,0 +1,146 @@
+"""NPY: an array without a word of what it is, so the kind of signal, and the rate of a signal in time, are given."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_nd.errors import DecodeError, InputError
+from nst_nd.io.codec import ReadOptions
+from nst_nd.io.quantise import EXACT_INTEGER, as_data, to_floats, to_integers
+from nst_nd.sample import KINDS, Grid, Kind, Sample
+
+_MAGIC = b"\x93NUMPY"
+_AXES: dict[Kind, tuple[int, str]] = {
+    "image": (2, "[channel, height, width]"),
+    "audio": (1, "[channel, time]"),
+    "ecg": (1, "[lead, time]"),
+    "volume": (3, "[channel, i, j, k]"),
+}
+_UNITS: dict[Kind, str] = {"image": "full scale", "audio": "full scale", "ecg": "mV", "volume": "arbitrary"}
+_COLOURS = {1: ("gray",), 3: ("red", "green", "blue")}
+# an array of more than a thousand header bytes is no plain array
+_MAX_HEADER = 10_000
+
+
+@dataclass(frozen=True)
+class NpySource:
+    """How the array was stored; scale: the stored value that stands for 1.0."""
+
+    dtype: np.dtype[Any]
+    scale: float
+    fortran: bool
+    version: tuple[int, int]
+    channel_axis: bool
+
+
+class NpyCodec:
+    """NumPy's own format, without pickles."""
+
+    name: ClassVar[str] = "NPY"
+    suffixes: ClassVar[tuple[str, ...]] = (".npy",)
+    kinds: ClassVar[tuple[Kind, ...]] = KINDS
+    plain: ClassVar[tuple[str, ...]] = ()
+
+    def sniff(self, head: bytes) -> bool:
+        """By the magic."""
+        return head.startswith(_MAGIC)
+
+    def read(self, path: Path, options: ReadOptions) -> Sample:
+        """[channel, *space] of `options.kind`; a missing channel axis is added.
+
+        Integers of an image (unsigned) or of audio (signed) are fractions of their full scale; those of an ECG or a
+        volume are values as they stand. Raises DecodeError or InputError.
+        """
+        kind = options.kind
+        if kind is None:
+            raise InputError(f"an NPY array does not say what it is: give kind, one of {', '.join(KINDS)}")
+        stored, version = _array(path.read_bytes())
+        spatial, axes = _AXES[kind]
+        if stored.ndim not in (spatial, spatial + 1):
+            raise InputError(f"has shape {stored.shape}; allowed for {kind}: {axes}")
+        if kind == "image" and stored.ndim == 3 and stored.shape[0] > 4 and stored.shape[-1] <= 4:
+            raise InputError(f"has shape {stored.shape}, channels last; allowed: {axes}; transpose it first")
+        scale = _scale(stored, kind)
+        fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
+        source = NpySource(stored.dtype, scale, fortran, version, stored.ndim > spatial)
+        wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
+        data = as_data(stored if source.channel_axis else stored[None], scale, wide=wide)
+        notes = []
+        if kind == "image" and (data.min() < 0 or data.max() > 1):
+            notes.append(f"values lie outside 0..1: {data.min():g}..{data.max():g}")
+        channels = _COLOURS.get(len(data), ()) if kind == "image" else ()
+        return Sample(data, kind, _UNITS[kind], _grid(kind, options.rate), channels, source, tuple(notes))
+
+    def write(self, sample: Sample, path: Path) -> list[str]:
+        """Write the dtype, byte order, axis order and version of the input; the Sample's own data without one."""
+        source = sample.source
+        notes = []
+        if not isinstance(source, NpySource):
+            said = "rate and lead names" if sample.kind in ("audio", "ecg") else "grid and metadata"
+            notes.append(f"an NPY file holds the array only: {said} are not stored")
+            source = NpySource(sample.data.dtype, 1.0, False, (1, 0), True)
+        stored, clipped = _stored(sample.data, source)
+        if not source.channel_axis and sample.nc == 1:
+            stored = stored[0]
+        stored = np.asarray(stored, source.dtype, order="F" if source.fortran else "C")
+        out = io.BytesIO()
+        np.lib.format.write_array(out, stored, source.version, allow_pickle=False)
+        path.write_bytes(out.getvalue())
+        return notes + clipped
+
+
+def _array(encoded: bytes) -> tuple[NDArray[Any], tuple[int, int]]:
+    """The array and its format version; never a pickle, and nothing allocated that the file does not hold."""
+    file = io.BytesIO(encoded)
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise DecodeError(f"is NPY version {version}; allowed: (1, 0) and (2, 0)")
+    shape, fortran, dtype = readers[version](file, max_header_size=_MAX_HEADER)
+    if dtype.hasobject:
+        raise InputError("holds Python objects (a pickle), which are never loaded; save a plain array")
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise InputError(f"holds {dtype}; allowed: integers and floats of up to 64 bits")
+    start, needed = file.tell(), int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if min(shape, default=1) < 0 or len(encoded) - start != needed:
+        raise DecodeError(f"is truncated or broken: {len(encoded) - start} bytes where {shape} {dtype} is {needed}")
+    flat = np.frombuffer(encoded, dtype, offset=start)
+    return flat.reshape(shape, order="F" if fortran else "C"), version
+
+
+def _scale(stored: NDArray[Any], kind: Kind) -> float:
+    """The stored value that stands for 1.0. Raises InputError for integers that cannot be such a signal."""
+    code, info = stored.dtype.kind, None if stored.dtype.kind == "f" else np.iinfo(stored.dtype)
+    if info is None:
+        return 1.0
+    if kind in ("image", "audio"):
+        if (code == "u") != (kind == "image") or info.bits > 32:
+            wanted = "unsigned for an image" if kind == "image" else "signed for audio"
+            raise InputError(f"holds {stored.dtype}; allowed: floats, or integers of up to 32 bits, {wanted}")
+        return float(info.max if kind == "image" else -info.min)
+    if info.bits == 64 and stored.size and max(-int(stored.min()), int(stored.max())) > EXACT_INTEGER:
+        raise InputError(f"holds {stored.dtype} beyond 2^53, which no float holds; rescale it first")
+    return 1.0
+
+
+def _grid(kind: Kind, rate: float | None) -> Grid:
+    if kind == "image":
+        return Grid(spacing=(1.0, 1.0), unit="px")
+    if kind == "volume":
+        return Grid(spacing=(1.0, 1.0, 1.0), unit="mm")
+    if rate is None or not (np.isfinite(rate) and rate > 0):
+        raise InputError(f"an NPY array does not say its sampling rate: give rate in Hz (above 0) for {kind}")
+    return Grid(spacing=(1 / rate,), unit="s", rate=float(rate))
+
+
+def _stored(data: NDArray[Any], source: NpySource) -> tuple[NDArray[Any], list[str]]:
+    if source.dtype.kind == "f":
+        return to_floats(data, source.dtype)
+    kind = np.float64 if source.dtype.itemsize > 2 else data.dtype.type
+    return to_integers(data.astype(kind) * kind(source.scale), source.dtype)
