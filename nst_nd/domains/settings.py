@@ -83,7 +83,7 @@ class Settings(Model):
     history: int = Field(10, ge=1, le=100, description="pairs that L-BFGS remembers")
     iterations: int = Field(150, ge=0, description="optimiser steps over all scales together")
     scales: tuple[Positive, ...] = Field((1.0,), description="sizes from coarse to fine, as shares; the last is 1")
-    init: str = Field("content", description="content, noise, style (noise with the style's covariance) or a file")
+    init: str = Field("content", min_length=1, description="content, noise, style (its covariance) or a file")
     noise_ratio: float = Field(0.6, ge=0, le=1, description="init noise: share of noise, the rest is content")
     noise_range: Positive = Field(20.0, description="init noise: uniform in plus or minus this, model units")
     seed: int = Field(0, ge=0, lt=2**63, description="of every random draw")

@@ -54,8 +54,12 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     preset = settings.get("preset") or kind
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}; allowed: {', '.join(PRESETS)}")
+    defaults = dict(PRESETS[preset].defaults)
+    for layers in ("content_layers", "style_layers"):
+        if layers in settings:  # the preset's weights belong to the preset's layers
+            defaults.pop(f"{layers.removesuffix('s')}_weights", None)
     try:
-        return Settings.model_validate({**PRESETS[preset].defaults, **settings, "preset": preset})
+        return Settings.model_validate({**defaults, **settings, "preset": preset})
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
 
@@ -74,7 +78,7 @@ def stylize(
     styles: Sample | Style | Sequence[Sample | Style],
     *,
     size: Sequence[int] | None = None,
-    init: Sample | None = None,
+    init: Sample | str | None = None,
     mask: Sample | None = None,
     on_step: Callable[[Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -83,7 +87,7 @@ def stylize(
     """Restyle a content by one or several styles.
 
     content: None for a texture, then `size` (positions per axis; the first style's by default) says how large.
-    init: a sample like the content to start from, instead of what settings["init"] names.
+    init: "content", "noise", "style", or a sample like the content to start from; the preset's own if absent.
     mask: like the content with one channel, 0..1: where it is 0 the result is the content, bit for bit, and
         statistics are taken where it is not.
     on_step: called after every optimiser step. should_stop: asked after every step; True ends the run early.
@@ -95,6 +99,8 @@ def stylize(
     style_list = [s if isinstance(s, Style) else Style(s) for s in given]
     if not style_list:
         raise InputError("no style given; at least one is needed")
+    if isinstance(init, str):
+        settings, init = {**settings, "init": init}, None
     kind = style_list[0].sample.kind if content is None else content.kind
     resolved = resolve(settings, kind)
     if resolved.threads is not None:
@@ -154,8 +160,9 @@ class _Run:
         least = [max(axis) for axis in zip(*(n.extractor.least_size for n in networks), strict=True)]
         full = tuple(self.base.shape[2:])
         scales = scale_sizes(full, self.settings.scales, least)
-        for style in self.prepared.styles:
-            scale_sizes(style.shape[2:], (1.0,), least)
+        for style in self.prepared.styles:  # a scale has to be large enough for every style as well
+            shares = {share for _, share in scale_sizes(style.shape[2:], self.settings.scales, least)}
+            scales = [scale for scale in scales if scale[1] in shares]
         if self.settings.iterations == 0:
             scales = scales[-1:]
         if len(scales) < len(self.settings.scales) and self.settings.iterations:

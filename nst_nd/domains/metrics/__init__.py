@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from nst_nd.domains.metrics.common import content_change, gradient_correlation, style_distance
 from nst_nd.domains.metrics.signals import audio_metrics, ecg_metrics
 from nst_nd.domains.metrics.volume import ct_metrics
-from nst_nd.errors import InputError
 from nst_nd.sample import Sample
 
 OWN: dict[str, Callable[[Sample, Sample, Sample], dict[str, float]]] = {
@@ -22,7 +21,7 @@ def measure(
 ) -> dict[str, float]:
     """Metrics by name; those that exist before and after the transfer end in _before and _after.
 
-    preset: the domain, the kind of the result by default. What cannot be measured on these samples is left out.
+    preset: the domain, the kind of the result by default. What cannot be measured on these samples is NaN.
 
     style_distance: relative Gram distance to the first style on a held-out random network (0: the same texture).
     gradient_correlation: of the gradient magnitudes of content and result (1: every edge where it was).
@@ -39,7 +38,4 @@ def measure(
     found["gradient_correlation"] = gradient_correlation(content, result)
     found |= content_change(content, result)
     own = OWN.get(preset or result.kind)
-    try:
-        return found if own is None else found | own(content, style, result)
-    except InputError:
-        return found
+    return found if own is None else found | own(content, style, result)

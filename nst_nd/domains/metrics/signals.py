@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_nd.errors import InputError
-from nst_nd.sample import Data, Sample
+from nst_nd.sample import Sample
 
 ONSET_WINDOW_S = 0.03
+LOWEST_HZ = 50.0
 # third-octave bands of an ECG, lowest and highest centre in Hz
 BANDS_HZ = (0.6, 40.0)
 
@@ -20,15 +20,13 @@ def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, f
     windows, of content and result. spectrum_distance_before/_after: root mean square difference in dB to the
     style's mean spectrum in third-octave bands.
     """
-    rate = content.grid.rate
-    if rate is None or style.grid.rate is None:
-        raise InputError("audio metrics need a sampling rate")
-    before, after = (_band_difference(s, style, (50.0, 0.45 * min(rate, style.grid.rate))) for s in (content, result))
-    flux = [_onsets(s.data, rate) for s in (content, result)]
-    constant = any(f.size < 2 or f.std() == 0 for f in flux)
+    top = 0.45 * min(s.grid.rate or 0.0 for s in (content, style))
+    before, after = (_band_difference(s, style, (LOWEST_HZ, top)) for s in (content, result))
+    flux = [_onsets(s) for s in (content, result)]
+    varied = all(f.size > 1 and f.std() > 0 for f in flux)
     return {
         "peak": float(np.abs(result.data).max()),
-        **({} if constant else {"onset_correlation": float(np.corrcoef(flux[0], flux[1])[0, 1])}),
+        "onset_correlation": float(np.corrcoef(flux[0], flux[1])[0, 1]) if varied else np.nan,
         "spectrum_distance_before": before,
         "spectrum_distance_after": after,
     }
@@ -41,10 +39,11 @@ def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, flo
     pairs = zip(content.data.astype(np.float64), result.data.astype(np.float64), strict=True)
     leads = [float(np.corrcoef(x, y)[0, 1]) for x, y in pairs if x.std() > 0 and y.std() > 0]
     x = content.data.astype(np.float64)
-    error = np.sum((x - result.data) ** 2) / max(np.sum((x - x.mean(axis=1, keepdims=True)) ** 2), 1e-30)
+    power = np.sum((x - x.mean(axis=1, keepdims=True)) ** 2)
+    error = np.sum((x - result.data) ** 2) / power if power > 0 else np.nan
     before, after = (_band_difference(s, style, BANDS_HZ) for s in (content, result))
     return {
-        "lead_correlation": float(np.median(leads)) if leads else 0.0,
+        "lead_correlation": float(np.median(leads)) if leads else np.nan,
         "prdn": float(100.0 * np.sqrt(error)),
         "spectrum_distance_before": before,
         "spectrum_distance_after": after,
@@ -52,32 +51,35 @@ def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, flo
 
 
 def _band_difference(sample: Sample, style: Sample, limits: tuple[float, float]) -> float:
-    """dB, root mean square over third octaves between `limits` in Hz in which both have power."""
+    """dB, root mean square over third octaves between `limits` in Hz in which both have power; NaN without any."""
+    if limits[1] <= limits[0]:
+        return np.nan
     a, b = (_third_octaves(s, limits) for s in (sample, style))
     both = np.isfinite(a) & np.isfinite(b)
     if not both.any():
-        raise InputError("the signals have no band in common")
+        return np.nan
     return float(np.sqrt(np.mean((a[both] - b[both]) ** 2)))
 
 
 def _third_octaves(sample: Sample, limits: tuple[float, float]) -> NDArray[np.floating[Any]]:
     from scipy.signal import welch
 
-    assert sample.grid.rate is not None
+    rate = sample.grid.rate or 1.0
     length = min(sample.shape[0], 1 << 14)
-    frequency, density = welch(sample.data, sample.grid.rate, nperseg=length, detrend="constant", axis=-1)
+    frequency, density = welch(sample.data, rate, nperseg=length, detrend="constant", axis=-1)
     power = density.mean(axis=0)
     centres = limits[0] * 2.0 ** np.arange(0.0, np.log2(limits[1] / limits[0]), 1.0 / 3.0)
     bands = [power[(frequency >= c * 2 ** (-1 / 6)) & (frequency < c * 2 ** (1 / 6))] for c in centres]
     return np.array([10.0 * np.log10(b.mean()) if b.size and b.mean() > 0 else np.nan for b in bands])
 
 
-def _onsets(data: Data, rate: float) -> NDArray[np.floating[Any]]:
+def _onsets(sample: Sample) -> NDArray[np.floating[Any]]:
     from scipy.signal import stft
 
+    rate = sample.grid.rate or 1.0
     window = max(16, round(ONSET_WINDOW_S * rate))
-    if data.shape[1] < 2 * window:
-        raise InputError("the signal is too short for onsets")
-    spectrum = stft(data.mean(axis=0), rate, nperseg=window)[2]
+    if sample.shape[0] < 2 * window:
+        return np.zeros(0)
+    spectrum = stft(sample.data.mean(axis=0), rate, nperseg=window)[2]
     level = np.log1p(100.0 * np.abs(spectrum))
     return np.maximum(np.diff(level, axis=1), 0.0).sum(axis=0)  # type: ignore[no-any-return]

@@ -1,0 +1,224 @@
+"""stylize, texture and run: three ways to say a job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nst_nd.cli import options as o
+from nst_nd.cli.table import metric_lines
+from nst_nd.errors import ConfigError, ExitStatus, Interrupted
+
+if TYPE_CHECKING:
+    from nst_nd.config import Job
+    from nst_nd.draft import Draft
+    from nst_nd.job import Done
+
+
+def stylize(
+    content: Annotated[str, typer.Argument(metavar="CONTENT", show_default=False, help="The file to restyle.")],
+    style: o.Styles,
+    output: o.Output,
+    preset: o.PresetOption = None,
+    config: o.Config = None,
+    sets: o.Sets = None,
+    content_weight: o.ContentWeight = None,
+    style_weight: o.StyleWeight = None,
+    iterations: o.Iterations = None,
+    init: o.Init = None,
+    seed: o.Seed = None,
+    mask: o.Mask = None,
+    style_mask: o.StyleMasks = None,
+    device: o.Device = None,
+    kind: o.KindOption = None,
+    rate: o.Rate = None,
+    channels: o.Channels = False,
+    overwrite: o.Overwrite = False,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Restyle a content by one style or several.
+
+    Beside OUT stands its sidecar OUT.json: settings, checksums, steps, metrics.
+    Settings come from the preset, then --config, then --set, then the other
+    options.
+
+    \b
+    nst-nd stylize cat.png tissue.png -o out.png --style-weight 100
+    nst-nd stylize music.flac fire.wav -o out.wav --iterations 300
+    nst-nd stylize ecg.hea noisy.csv -o out.csv --init style --seed 3
+    nst-nd stylize smooth.nii.gz sharp.nii.gz -o out.nii.gz --preset ct
+    nst-nd stylize a.png b.png c.png -o out.png --set style.0.weight=3
+    """
+    del debug  # main looks for it
+    draft = _draft(config, {"content": content, "style": _styles(style, style_mask), "output": output}, sets)
+    draft.put("--preset", preset=preset and preset.value)
+    draft.put("--content-weight", content_weight=content_weight)
+    draft.put("--style-weight", style_weight=style_weight)
+    draft.put("--iterations", iterations=iterations)
+    draft.put("--init", init=init)
+    draft.put("--seed", seed=seed)
+    draft.put("--mask", mask=mask)
+    draft.put("--device", device=device)
+    draft.put("--kind", kind=kind and kind.value)
+    draft.put("--rate", rate=rate)
+    draft.put("--channels", channels=channels or None)
+    return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def texture(
+    style: o.Styles,
+    output: o.Output,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="256x256", help="Width x height, i x j x k, or samples.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option("--duration", help="Seconds, for signals.")] = None,
+    preset: o.PresetOption = None,
+    config: o.Config = None,
+    sets: o.Sets = None,
+    style_weight: o.StyleWeight = None,
+    iterations: o.Iterations = None,
+    init: o.Init = None,
+    seed: o.Seed = None,
+    style_mask: o.StyleMasks = None,
+    device: o.Device = None,
+    kind: o.KindOption = None,
+    rate: o.Rate = None,
+    channels: o.Channels = False,
+    overwrite: o.Overwrite = False,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Make a texture of a style alone.
+
+    It is as large as the style, or as --size or --duration say.
+
+    \b
+    nst-nd texture fire.wav --duration 5 -o fire5.wav
+    nst-nd texture brick.png --size 256x256 -o wall.png --seed 1
+    nst-nd texture sharp.nii.gz --size 64x64x16 -o noise.nii.gz --preset ct
+    """
+    del debug
+    draft = _draft(config, {"style": _styles(style, style_mask), "output": output}, sets)
+    if draft.values.get("content") is not None:
+        raise ConfigError("texture takes no content, and the settings name one; use stylize")
+    draft.put("--size", size=size)
+    draft.put("--duration", duration=duration)
+    draft.put("--preset", preset=preset and preset.value)
+    draft.put("--style-weight", style_weight=style_weight)
+    draft.put("--iterations", iterations=iterations)
+    draft.put("--init", init=init)
+    draft.put("--seed", seed=seed)
+    draft.put("--device", device=device)
+    draft.put("--kind", kind=kind and kind.value)
+    draft.put("--rate", rate=rate)
+    draft.put("--channels", channels=channels or None)
+    return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run(
+    job: Annotated[
+        Path, typer.Argument(metavar="JOB.yaml", show_default=False, help="A job file; see `nst-nd schema`.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder of the output; beside the job file, named after it, if absent."
+        ),
+    ] = None,
+    sets: o.Sets = None,
+    device: o.Device = None,
+    overwrite: o.Overwrite = False,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Do the job of a YAML file. Its inputs are relative to the file, its output to --out.
+
+    \b
+    nst-nd run configs/image.yaml
+    nst-nd run configs/ct.yaml --out results --set style_weight=100
+    """
+    del debug
+    _prepare()
+    from nst_nd.draft import Draft
+
+    draft = Draft.of_file(job)
+    for assignment in sets or []:
+        draft.assign(assignment)
+    draft.put("--device", device=device)
+    checked = draft.job()
+    name = Path(checked.output)
+    if name.is_absolute() or ".." in name.parts:
+        raise ConfigError(f"{job}: output: got {checked.output!r}; allowed: a name under the folder that --out gives")
+    folder = job.with_suffix("") if out is None else out
+    placed = checked.model_copy(update={"output": str(folder / name)})
+    return _perform(placed, overwrite=overwrite, quiet=quiet, as_json=as_json, make_folder=True)
+
+
+def _prepare() -> None:
+    from nst_nd.cli.process import keep_pages
+
+    keep_pages()
+
+
+def _draft(config: Path | None, given: dict[str, Any], sets: list[str] | None) -> Draft:
+    """The config, then what the arguments name, then --set (which may not name it again)."""
+    _prepare()
+    from nst_nd.draft import Draft
+
+    draft = Draft() if config is None else Draft.of_file(config)
+    for key, value in given.items():
+        draft.put(f"argument {key}", **{key: value})
+    for assignment in sets or []:
+        key = assignment.partition("=")[0]
+        if key in given:
+            raise ConfigError(f"--set {assignment}: {key} is given twice, here and as an argument")
+        draft.assign(assignment)
+    return draft
+
+
+def _styles(paths: list[str], masks: list[str] | None) -> list[dict[str, Any]]:
+    if masks and len(masks) != len(paths):
+        raise ConfigError(
+            f"--style-mask: got {len(masks)} for {len(paths)} styles; allowed: one for each, in their order"
+        )
+    return [{"path": path, "mask": mask} for path, mask in zip_longest(paths, masks or [])]
+
+
+def _perform(job: Job, *, overwrite: bool, quiet: bool, as_json: bool, make_folder: bool = False) -> int:
+    """Run the job with progress and signals, and say what came of it."""
+    from nst_nd.cli.process import stopping
+    from nst_nd.cli.progress import progress
+    from nst_nd.job import run_job
+
+    try:
+        with stopping() as should_stop, progress(quiet=quiet or as_json) as on_step:
+            done = run_job(job, overwrite=overwrite, make_folder=make_folder, on_step=on_step, should_stop=should_stop)
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; nothing is written") from error
+    if not quiet:
+        for note in done.notes:
+            print(f"note: {note}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(_summary(done)))
+    elif not quiet:
+        print(done.output)
+        for line in metric_lines(done.record["metrics"]):
+            print(line)
+    if not done.interrupted:
+        return ExitStatus.DONE
+    print(f"interrupted: the best so far is in {done.output}", file=sys.stderr)
+    return ExitStatus.INTERRUPTED
+
+
+def _summary(done: Done) -> dict[str, Any]:
+    keys = ("status", "seconds", "metrics", "notes")
+    return {"output": str(done.output), "sidecar": str(done.sidecar), **{key: done.record[key] for key in keys}}

@@ -1,0 +1,92 @@
+"""A job: the keys of Settings together with the files to read and to write."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from nst_nd.domains.settings import Model, Positive, Settings
+from nst_nd.sample import Kind
+
+# 256x256
+_BY_SIGN = r"\d+(x\d+){0,2}"
+# keys whose items may be written as a bare word, and what the word is then
+WORD_IS = {"style": "path", "extractor": "name"}
+
+
+class StyleFile(Model):
+    """One style of a job."""
+
+    path: str = Field(min_length=1, description="a file of the content's kind")
+    weight: Positive = Field(1.0, description="share among several styles")
+    mask: str | None = Field(None, description="a file of the style's size, 0 to 1: where its statistics are taken")
+
+
+class Job(Settings):
+    """One transfer from files to a file. Paths are as seen from the working directory once read."""
+
+    content: str | None = Field(None, min_length=1, description="the file to restyle; absent: a texture is made")
+    style: tuple[StyleFile, ...] = Field(min_length=1, description="a file, or several, each with a weight and a mask")
+    output: str = Field(min_length=1, description="the file to write; its suffix says the format")
+    mask: str | None = Field(None, description="a file of the content's size, 0 to 1: 0 keeps the content bit for bit")
+    size: tuple[PositiveInt, ...] | None = Field(
+        None, description="texture: width x height, i x j x k or samples; a list or like 256x256; absent: the style's"
+    )
+    duration: Positive | None = Field(None, description="texture of a signal: seconds")
+    kind: Kind | None = Field(None, description="kind of signal of files that do not say, such as NPY")
+    rate: Positive | None = Field(None, description="Hz, for CSV and NPY files that carry no time")
+    channels: bool = Field(False, description="the last axis of a 4-D NIfTI holds channels")
+
+    @field_validator("style", mode="before")
+    @classmethod
+    def _paths(cls, value: Any) -> Any:
+        return as_items("style", value)
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _by_sign(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(_BY_SIGN, value):
+            return value.split("x")
+        return [value] if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Job:
+        """In place of Settings' own: how many layers there are is known once the preset's defaults are under them."""
+        if self.size is not None and self.duration is not None:
+            raise ValueError("size and duration are both given; choose one")
+        if self.content is not None and (self.size is not None or self.duration is not None):
+            raise ValueError("size and duration are for textures; the result is as large as the content")
+        return self
+
+    def settings_given(self) -> dict[str, Any]:
+        """The keys of Settings that somebody gave; the preset's defaults apply to the others.
+
+        Weights belong to their layers: where only layers are given, the preset's weights are set aside.
+        """
+        given = self.model_dump(include=self.model_fields_set & set(Settings.model_fields), exclude_unset=True)
+        for kind in ("content", "style"):
+            if f"{kind}_layers" in given:
+                given.setdefault(f"{kind}_layer_weights", None)
+        return given
+
+
+def job_schema() -> dict[str, Any]:
+    """JSON schema of a job file, for editors."""
+    schema = Job.model_json_schema()
+    properties = schema["properties"]
+    for key in WORD_IS:
+        items = {"anyOf": [{"type": "string"}, properties[key]["items"]]}
+        several = {**properties[key], "items": items}
+        told = {k: several.pop(k) for k in ("default", "description", "title") if k in several}
+        properties[key] = {**told, "anyOf": [*items["anyOf"], several]}
+    by_sign = {"type": "string", "pattern": rf"^{_BY_SIGN}$"}
+    properties["size"]["anyOf"] += [by_sign, {"type": "integer", "minimum": 1}]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "nst-nd job"}
+
+
+def as_items(key: str, value: Any) -> list[Any]:
+    """A bare item as a list of one, and bare words as mappings."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [{WORD_IS[key]: item} if isinstance(item, str) else item for item in items]

@@ -1,0 +1,237 @@
+"""One job on disk: check the output, read, stylize, measure, write, sidecar."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nst_nd.config import Job
+from nst_nd.domains.device import pick_device
+from nst_nd.domains.masks import Style
+from nst_nd.domains.metrics import measure
+from nst_nd.domains.settings import Settings
+from nst_nd.domains.stylize import Result, stylize
+from nst_nd.draft import INIT_WORDS
+from nst_nd.engine.optimise import Step, peak_memory
+from nst_nd.errors import ConfigError, Interrupted, OutputError
+from nst_nd.io import codec_for, load, save, suffix_of
+from nst_nd.sample import Sample
+from nst_nd.sidecar import companions, described, plain, sidecar_of, steps_table, versions, write_sidecar
+
+# the only files that leave their sampling rate open
+_RATELESS = (".csv", ".npy")
+_RESEARCH = "for research, not for diagnosis"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job left on disk. record: the sidecar's content. notes: all that had to be said, in words."""
+
+    output: Path
+    sidecar: Path
+    record: dict[str, Any] = field(repr=False)
+    interrupted: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """Conversions, guards and losses, in words."""
+        return list(self.record["notes"])
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    content: Sample | None
+    styles: list[Style]
+    init: Sample | None
+    mask: Sample | None
+    size: tuple[int, ...] | None
+
+    @property
+    def first(self) -> Sample:
+        return self.styles[0].sample if self.content is None else self.content
+
+
+def run_job(
+    job: Job,
+    *,
+    overwrite: bool = False,
+    make_folder: bool = False,
+    on_step: Callable[[Step], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Done:
+    """Do one job. What can be wrong with the output or the settings is found out before anything is computed.
+
+    make_folder: make the output's folder if need be. should_stop: see stylize; once it is True, the best so far is
+    written, or Interrupted raised where there is nothing yet.
+    Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind.
+    """
+    started = time.perf_counter()
+    output = Path(job.output)
+    check_output(output, _files(job), overwrite=overwrite, make_folder=make_folder)
+    pick_device(job.device)
+    inputs = _read(job)
+    _check_kind(output, inputs.first)
+    if should_stop():
+        raise Interrupted("interrupted before the first step; nothing is written")
+    result = stylize(
+        inputs.content,
+        inputs.styles,
+        size=inputs.size,
+        mask=inputs.mask,
+        on_step=on_step,
+        should_stop=should_stop,
+        **job.settings_given() | ({} if inputs.init is None else {"init": inputs.init}),
+    )
+    metrics = _measure(inputs, result)
+    if make_folder:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    said = save(result.sample, output, overwrite=overwrite)
+    seconds = time.perf_counter() - started
+    record = _record(job, inputs, result, [*_notes(job, inputs), *result.notes, *said], metrics, seconds)
+    return Done(output, write_sidecar(record, output, overwrite=overwrite), record, result.interrupted)
+
+
+def check_output(output: Path, inputs: list[Path], *, overwrite: bool, make_folder: bool = False) -> None:
+    """OutputError unless the output and its sidecar can be written and are none of the inputs."""
+    codec_for(output, reading=False)
+    read = {file.resolve(): file for path in inputs for file in companions(path)}
+    for target in (*companions(output), sidecar_of(output)):
+        if target.resolve() in read:
+            raise OutputError(f"{output}: writing it would replace the input {read[target.resolve()]}; choose another")
+        if target.is_dir():
+            raise OutputError(f"{target}: is a folder; give a file name")
+        if not overwrite and os.path.lexists(target):
+            raise OutputError(f"{target}: exists already; choose another name or give --overwrite")
+    folder = output.parent
+    while make_folder and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"{output}: {folder} is not a folder that exists; make it first")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{output}: the folder {folder} cannot be written: {error.strerror}") from error
+
+
+def _files(job: Job) -> list[Path]:
+    """Every file that the job reads."""
+    return [path for _, path in _roles(job)]
+
+
+def _roles(job: Job) -> list[tuple[str, Path]]:
+    """What each input file is for, in a fixed order."""
+    roles: list[tuple[str, str | None]] = [("content", job.content)]
+    for style in job.style:
+        roles += [("style", style.path), ("style mask", style.mask)]
+    roles += [("mask", job.mask), ("init", None if job.init in INIT_WORDS else job.init)]
+    roles += [("weights", extractor.weights) for extractor in job.extractor]
+    return [(role, Path(path)) for role, path in roles if path is not None]
+
+
+def _read(job: Job) -> _Inputs:
+    def read(path: str) -> Sample:
+        rate = job.rate if suffix_of(Path(path)) in _RATELESS else None
+        return load(path, kind=job.kind, rate=rate, channels=job.channels)
+
+    _check_init(job)
+    content = None if job.content is None else read(job.content)
+    styles = [Style(read(s.path), s.weight, None if s.mask is None else read(s.mask)) for s in job.style]
+    init = None if job.init in INIT_WORDS else read(job.init)
+    mask = None if job.mask is None else read(job.mask)
+    return _Inputs(content, styles, init, mask, _texture_size(job, styles[0].sample))
+
+
+def _check_init(job: Job) -> None:
+    if job.init not in INIT_WORDS and not Path(job.init).is_file():
+        raise ConfigError(f"init: got {job.init!r}; allowed: {', '.join(INIT_WORDS)} or a file that exists")
+
+
+def _texture_size(job: Job, style: Sample) -> tuple[int, ...] | None:
+    """Positions per axis of a texture in the order of the arrays; None where the style's own is meant."""
+    if job.duration is not None:
+        if style.grid.rate is None:
+            raise ConfigError("duration: is for signals with a sampling rate; give size instead, or a rate")
+        return (max(1, round(job.duration * style.grid.rate)),)
+    if job.size is None:
+        return None
+    if len(job.size) != len(style.shape):
+        raise ConfigError(f"size: got {len(job.size)} numbers; this style has {len(style.shape)} axes")
+    return tuple(reversed(job.size)) if style.kind == "image" else job.size
+
+
+def _check_kind(output: Path, sample: Sample) -> None:
+    codec = codec_for(output, reading=False)
+    if sample.kind not in codec.kinds:
+        raise ConfigError(
+            f"{output}: {codec.name} holds {', '.join(codec.kinds)}, the result is of kind {sample.kind}\n"
+            "choose a suffix of that kind, such as the content's own"
+        )
+
+
+def _measure(inputs: _Inputs, result: Result) -> dict[str, float]:
+    styles = [style.sample for style in inputs.styles]
+    return measure(inputs.content, styles, result.sample, result.settings.preset)
+
+
+def _notes(job: Job, inputs: _Inputs) -> list[str]:
+    """What was said while reading, with the name of the file."""
+    samples = [inputs.content]
+    for style in inputs.styles:
+        samples += [style.sample, style.mask]
+    samples += [inputs.mask, inputs.init]
+    read = [sample for sample in samples if sample is not None]
+    return [f"{path.name}: {note}" for path, sample in zip(_files(job), read, strict=False) for note in sample.notes]
+
+
+def _record(
+    job: Job, inputs: _Inputs, result: Result, notes: list[str], metrics: dict[str, float], seconds: float
+) -> dict[str, Any]:
+    device = pick_device(result.settings.device)
+    memory = {"peak_memory_bytes": peak_memory()}
+    if device.type == "cuda":
+        memory["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    research = {"caution": _RESEARCH} if inputs.first.kind in ("ecg", "volume") else {}
+    record = {
+        "status": "interrupted" if result.interrupted else "done",
+        **research,
+        "versions": versions(),
+        "kind": inputs.first.kind,
+        "inputs": [described(path, role=role) for role, path in _roles(job)],
+        "output": described(Path(job.output)),
+        "shape": result.sample.shape,
+        "settings": _without_folders(result.settings, job.init),
+        "seed": result.settings.seed,
+        "networks": [_network_name(name, result.settings) for name in result.networks],
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 3),
+        **memory,
+        "metrics": metrics,
+        "notes": notes,
+        "steps": steps_table(result.history),
+    }
+    return dict(plain(record))
+
+
+def _without_folders(settings: Settings, init: str) -> dict[str, Any]:
+    values = settings.model_dump()
+    values["init"] = Path(init).name
+    for extractor in values["extractor"]:
+        extractor["weights"] = extractor["weights"] and Path(extractor["weights"]).name
+    return values
+
+
+def _network_name(name: str, settings: Settings) -> str:
+    for extractor in settings.extractor:
+        if extractor.weights is not None:
+            name = name.replace(extractor.weights, Path(extractor.weights).name)
+    return name

