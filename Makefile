@@ -1,0 +1,37 @@
+# Every target makes the environment that it needs. Debian packages are installed by `make debian` (root).
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lint types bench debian clean
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(READY)
+
+demo: $(READY)  ## restyle one sample of each kind, draw and measure
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## everything that has to pass, in minutes
+	$(BIN)/python -m pytest
+
+check: lint types test  ## what CI runs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)  ## ratios measured in one run; takes minutes and wants a quiet machine
+	$(BIN)/python benchmarks/evaluation.py
+
+debian:  ## the head CT that some tests use (GPL-2, so it is installed and never copied); without it they are skipped
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends invesalius-examples
+
+clean:
+	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,150 @@
+"""One evaluation of the classic objective against its bare convolutions, in one run.
+
+    python benchmarks/evaluation.py [--size 512] [--repeats 7]
+
+The objective: VGG-19, style on relu1_1 .. relu5_1, content on relu4_2, value and gradient. The bare convolutions: the
+same thirteen layers up to relu5_1, forward and gradient at the input, channels-last, weights without gradient, nothing
+else. Both reuse the allocator's pages (see keep_pages). The gate comes first: the gradient has to agree with plain
+float64 autograd. Printed: medians, 20 and 80 % quantiles, and the ratio of every pair of runs; a CSV keeps them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst_nd import (
+    STATISTICS,
+    Branch,
+    ContentTerm,
+    Objective,
+    StyleTerm,
+    content_cost,
+    style_cost,
+    value_and_grad,
+    vgg19,
+)
+from nst_nd.cli.process import keep_pages
+from nst_nd.engine.objective import style_moments
+from nst_nd.features.extractor import Extractor
+from nst_nd.features.statistics import Moments
+from nst_nd.features.weights import vgg19_weights
+from nst_nd.nd import channels_last
+
+STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT = "relu4_2"
+LAST = "5_1"
+GATE = 1e-4
+
+
+def signals(size: int) -> list[Tensor]:
+    """Content, style and iterate: smoothed noise in model units."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = [torch.randn(1, 3, size // 8 + 1, size // 8 + 1, generator=generator) * 60 for _ in range(3)]
+    fine = [torch.randn(1, 3, size, size, generator=generator) * 10 for _ in range(3)]
+    return [
+        channels_last(F.interpolate(c, size=(size, size), mode="bilinear") + f)
+        for c, f in zip(coarse, fine, strict=True)
+    ]
+
+
+def objective_for(extractor: Extractor, content: Tensor, style: Tensor) -> Objective:
+    """Content 1, style 1000 in all, relative costs."""
+    gram = STATISTICS["gram"]
+    with torch.no_grad():
+        target = extractor(content, [CONTENT])[CONTENT]
+    moments = style_moments(extractor, style, [gram])
+    terms = tuple(StyleTerm(tap, tap, 200.0, gram, gram.read(moments[tap]), "relative") for tap in STYLE)
+    return Objective((Branch(extractor, (ContentTerm.of(CONTENT, 1.0, target, "relative", ""),), terms),))
+
+
+def check(pooling: str, size: int = 96) -> float:
+    """Relative difference of our float32 gradient from plain autograd in float64, at a small size."""
+    content, style, x = signals(size)
+    network = vgg19(3, 2, pooling=pooling).until([*STYLE, CONTENT])  # type: ignore[arg-type]
+    ours = value_and_grad(objective_for(network.to(x.device, torch.float32), content, style), x)[1]
+    exact = network.to(x.device, torch.float64)
+    leaf = x.double().requires_grad_()
+    taps, wanted = exact(leaf), exact(content.double())
+    styles = exact(style.double())
+    gram = STATISTICS["gram"].read
+    loss = content_cost(taps[CONTENT], wanted[CONTENT])
+    for tap in STYLE:
+        target = gram(Moments.of(styles[tap], with_sum=False))
+        loss = loss + 200.0 * style_cost(gram(Moments.of(taps[tap], with_sum=False)), target, target.shape[0])
+    (reference,) = torch.autograd.grad(loss, leaf)
+    return float((ours - reference).norm() / reference.norm())
+
+
+def bare_convolutions(size: int) -> Callable[[], None]:
+    """Forward and input gradient of every convolution up to LAST on inputs of its own size."""
+    layers = []
+    for name, (weight, bias) in vgg19_weights().items():
+        here = size // 2 ** (int(name[0]) - 1)
+        x = channels_last(torch.rand(1, weight.shape[1], here, here)).requires_grad_()
+        grad = channels_last(torch.rand(1, weight.shape[0], here, here))
+        layers.append((channels_last(weight), bias, x, grad))
+        if name == LAST:
+            break
+
+    def run() -> None:
+        for weight, bias, x, grad in layers:
+            torch.autograd.grad(F.conv2d(x, weight, bias, padding=1), x, grad)
+
+    return run
+
+
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("results/bench/evaluation.csv"))
+    arguments = parser.parse_args()
+    keep_pages()
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    rows = []
+    for pooling in ("average", "max"):
+        error = check(pooling)
+        if not error < GATE:
+            raise SystemExit(f"{pooling}: the gradient is off by {error:.2e}, allowed {GATE:.0e}; nothing is timed")
+        content, style, x = signals(arguments.size)
+        network = vgg19(3, 2, pooling=pooling).to(x.device, torch.float32).until([*STYLE, CONTENT])  # type: ignore[arg-type]
+        objective = objective_for(network, content, style)
+        bare = bare_convolutions(arguments.size)
+        ours = lambda: value_and_grad(objective, x)  # noqa: B023, E731
+        for warm_up in (bare, ours):
+            warm_up()
+        pairs = np.array([[seconds(bare), seconds(ours)] for _ in range(arguments.repeats)])
+        ratio = pairs[:, 1] / pairs[:, 0]
+        for label, values in (("bare s", pairs[:, 0]), ("evaluation s", pairs[:, 1]), ("ratio", ratio)):
+            low, median, high = np.quantile(values, (0.2, 0.5, 0.8))
+            rows.append(
+                [arguments.size, pooling, label, f"{low:.4f}", f"{median:.4f}", f"{high:.4f}", f"{error:.1e}", machine]
+            )
+            print(f"{arguments.size}^2 {pooling:8s} {label:13s} median {median:.3f} (20-80 %: {low:.3f}-{high:.3f})")
+        print(f"{arguments.size}^2 {pooling:8s} gradient against float64: {error:.1e}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.out.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["size", "pooling", "figure", "q20", "median", "q80", "gradient_error", "machine"])
+        writer.writerows(rows)
+    print(f"{machine}; rows in {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
