@@ -219,6 +219,8 @@ class _Run:
             ratio = settings.noise_ratio if self.content is not None else 1.0
             return ratio * (noise.to(base) * settings.noise_range - base)
         # style, and "content" where there is none
+        if iterate.lock is not None and self.content is not None:
+            return _detail_noise(self.prepared.styles[0], iterate, self.prepared.style_weights[0], generator)
         return _noise_like(self.prepared.styles[0], size, generator).to(base) - base
 
     def _objective(self, networks: Sequence[Network], iterate: Iterate, share: float) -> Objective:
@@ -303,6 +305,19 @@ def _branch(
 
 def _scaled(x: Tensor, share: float) -> tuple[int, ...]:
     return tuple(max(1, round(n * share)) for n in x.shape[2:])
+
+
+def _detail_noise(style: Tensor, iterate: Iterate, weight: Tensor | None, generator: torch.Generator) -> Tensor:
+    """White noise like the base, as strong per channel as what the lock leaves of the style where it counts.
+
+    Where only detail may change, the content stays and noise is added: a start without it grows texture out of the
+    content's own edges, and only there.
+    """
+    assert iterate.lock is not None
+    detail = style if weight is not None else style - nd.smooth(style, iterate.lock)
+    count = torch.ones_like(detail[:, :1]) if weight is None else weight
+    power = (detail.square() * count).sum(dim=tuple(range(2, detail.dim())), keepdim=True) / count.sum()
+    return torch.randn(iterate.base.shape, generator=generator).to(iterate.base) * power.sqrt().to(iterate.base)
 
 
 def _noise_like(style: Tensor, size: Sequence[int], generator: torch.Generator) -> Tensor:

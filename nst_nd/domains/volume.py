@@ -14,6 +14,7 @@ from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together,
 from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import InputError
+from nst_nd.features.iterate import Iterate
 from nst_nd.sample import Kind, Sample
 
 # intensities between these percentiles span the 255 model units
@@ -50,15 +51,20 @@ class VolumeDomain:
             _compare_spacing(like, style, notes)
         scaling = self.scaling(like, settings)
         tensors = tuple(self.scaling(s, settings).encode(s.data) for s in styles)
-        region = settings.region
+        allowed = [_allowed(s, settings) for s in styles]
+        free, weight = (None, None) if content is None else _allowed(content, settings)
+        encoded = None if content is None else scaling.encode(content.data)
+        if settings.region is not None:
+            tensors = tuple(_detail(t, s, a[0], settings) for t, s, a in zip(tensors, styles, allowed, strict=True))
+            encoded = None if content is None or encoded is None else _detail(encoded, content, free, settings)
         return Prepared(
-            None if content is None else scaling.encode(content.data),
+            encoded,
             tensors,
             scaling,
             lock=_lock(like, settings),
-            free=None if content is None or settings.protect is None else _inside(content, settings.protect),
-            weight=None if content is None or region is None else _uniform(content, region),
-            style_weights=tuple(None if region is None else _uniform(s, region) for s in styles),
+            free=free,
+            weight=weight,
+            style_weights=tuple(a[1] for a in allowed),
             pool_kernel=pool_kernel(like.grid.spacing, notes),
             notes=notes,
         )
@@ -93,6 +99,7 @@ class CtDomain(VolumeDomain):
         "iterations": 60,
         "window": (-160.0, 240.0),
         "lock_mm": 3.0,
+        "init": "style",
         "protect": (-990.0, 400.0),
         "region": (-20.0, 120.0),
     }
@@ -120,13 +127,33 @@ def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
     return tuple(settings.lock_mm / step for step in content.grid.spacing)
 
 
-def _inside(sample: Sample, limits: tuple[float, float]) -> Tensor:
-    """[1, 1, *space], 1 where every channel lies within the limits."""
-    return _as_mask(np.all((sample.data >= limits[0]) & (sample.data <= limits[1]), axis=0), sample, limits)
+def _allowed(sample: Sample, settings: Settings) -> tuple[Tensor | None, Tensor | None]:
+    """Where the signal may change, and where statistics are taken: [1, 1, *space], 0 or 1; None: everywhere.
+
+    With a region, both stay within it: a voxel that no statistic sees must not be used to please its neighbours'.
+    """
+    free: NDArray[np.bool_] | None = None
+    if settings.protect is not None:
+        low, high = settings.protect
+        free = np.all((sample.data >= low) & (sample.data <= high), axis=0)
+    if settings.region is None:
+        return (None if free is None else _as_mask(free, sample, settings.protect)), None
+    tissue, inner = _tissue(sample, settings.region)
+    free = tissue if free is None else free & tissue
+    return _as_mask(free, sample, settings.region), _as_mask(inner, sample, settings.region)
 
 
-def _uniform(sample: Sample, limits: tuple[float, float]) -> Tensor:
-    """[1, 1, *space], 1 inside the tissue whose smoothed values lie within the limits, away from its borders.
+def _detail(model: Tensor, sample: Sample, free: Tensor | None, settings: Settings) -> Tensor:
+    """What the networks see of a region: its detail (all of it where nothing is locked), and 0 outside of it.
+
+    The change is added to the content itself in the end; the steps at the region's border, which are a hundred times
+    the noise, would otherwise decide every statistic near them.
+    """
+    return Iterate(torch.zeros_like(model), _lock(sample, settings), free).change(model)
+
+
+def _tissue(sample: Sample, limits: tuple[float, float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Voxels whose smoothed values lie within the limits, and those of them away from the border.
 
     Smoothing first keeps noise from deciding which voxels count, which would bias the noise that is measured.
     """
@@ -137,10 +164,11 @@ def _uniform(sample: Sample, limits: tuple[float, float]) -> Tensor:
     low = np.stack([gaussian_filter(channel, sigma) for channel in sample.data])
     inside = np.all((low >= limits[0]) & (low <= limits[1]), axis=0)
     reach = np.ones([3 if s > 0 else 1 for s in sigma], dtype=bool)
-    return _as_mask(binary_erosion(inside, reach, iterations=2, border_value=1), sample, limits)
+    return inside, binary_erosion(inside, reach, iterations=2, border_value=1)
 
 
-def _as_mask(inside: NDArray[np.bool_], sample: Sample, limits: tuple[float, float]) -> Tensor:
+def _as_mask(inside: NDArray[np.bool_], sample: Sample, limits: tuple[float, float] | None) -> Tensor:
+    limits = limits or (-np.inf, np.inf)
     if not inside.any():
         raise InputError(
             f"no region lies between {limits[0]:g} and {limits[1]:g} "

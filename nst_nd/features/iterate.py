@@ -1,6 +1,6 @@
-"""How the generated signal is made from what is optimised: G = C + H(z), with H linear.
+"""How the generated signal is made from what is optimised: G = base + H(z), with H linear.
 
-z = 0 is the content bit for bit, whatever H is. H may leave out low frequencies (then they stay the content's) and
+z = 0 is the base bit for bit, whatever H is. H may leave out low frequencies (then they stay the content's) and
 positions (then they stay the content's, bit for bit).
 """
 
@@ -15,13 +15,20 @@ from torch import Tensor
 from nst_nd import nd
 
 
+# K(m) is at least a fraction of one sample's weight wherever m is 1
+LEAST_REACH = 1e-6
+
+
 @dataclass(frozen=True)
 class Iterate:
-    """G = base + free * (z - lowpass(z)).
+    """G = base + m (z - K(m z) / K(m)), m where it may change and K a Gaussian low-pass.
 
-    base: [1, nc, *space], the content (zeros where there is none).
-    lock: Gaussian sigma in samples per axis of the low-pass that z goes without; None: z passes whole.
-    free: [1, 1, *space], 1 where the signal may change and 0 where it must not; None: everywhere.
+    The low-pass is the mean over what is free nearby (normalised convolution, Knutsson & Westin 1993): nothing from
+    outside leaks in, and the local mean of what is free does not move.
+
+    base: [1, nc, *space].
+    lock: sigma of K in samples per axis; None: z passes whole.
+    free: [1, 1, *space], m: 1 where the signal may change and 0 where it must not; None: everywhere.
     """
 
     base: Tensor
@@ -32,19 +39,27 @@ class Iterate:
         """The generated signal, in the shape of base."""
         return self.base + self.change(z)
 
+    def change(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
+        """H(z), what the generated signal differs from the base by."""
+        if self.free is not None:
+            z = z * self.free
+        if self.lock is None:
+            return z
+        low = nd.smooth(z, self.lock)
+        return z - low if self.free is None else z - self.free * low / self._reach(self.lock)
+
     def vjp(self, grad: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The gradient at z from that at the signal: the adjoint of H."""
-        if self.free is not None:
-            grad = grad * self.free
         if self.lock is None:
-            return grad
+            return grad if self.free is None else grad * self.free
+        seen = grad if self.free is None else grad * self.free / self._reach(self.lock)
         with torch.enable_grad():
             leaf = torch.zeros_like(grad).requires_grad_()
             low = nd.smooth(leaf, self.lock)
-        return grad - torch.autograd.grad(low, leaf, grad)[0]
+        grad = grad - torch.autograd.grad(low, leaf, seen)[0]
+        return grad if self.free is None else grad * self.free
 
-    def change(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
-        """H(z), what the generated signal differs from the base by."""
-        if self.lock is not None:
-            z = z - nd.smooth(z, self.lock)
-        return z if self.free is None else z * self.free
+    def _reach(self, lock: tuple[float, ...]) -> Tensor:
+        """K(m), kept away from 0 where nothing free is near (there m is 0 as well)."""
+        assert self.free is not None
+        return nd.smooth(self.free, lock).clamp_min(LEAST_REACH)
