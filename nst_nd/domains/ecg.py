@@ -27,7 +27,7 @@ class EcgDomain:
         ),
         "content_layers": ("level.relu1", "o3.relu1", "o4.relu1"),
         "style_layers": (*octave_layers(OCTAVES), *(f"level.relu{i}" for i in range(1, 6))),
-        "style_weight": 20.0,
+        "style_weight": 40.0,
         "iterations": 150,
     }
 

@@ -92,6 +92,9 @@ class Settings(Model):
     )
     original_colors: bool = Field(False, description="images: only the luminance is restyled")
     window: tuple[float, float] | None = Field(None, description="ct, volume: values mapped to 0..255 model units")
+    intensity: Literal["auto", "shared", "own"] = Field(
+        "auto", description="volumes: one mapping to model units for all, one each, or by how alike their ranges are"
+    )
     lock_mm: Positive | None = Field(
         None, description="volumes: lower frequencies than this Gaussian sigma stay the content's"
     )

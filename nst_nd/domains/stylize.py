@@ -171,7 +171,9 @@ class _Run:
         progress = Progress(self.settings.iterations, len(scales))
         history: list[Step] = []
         z: Tensor | None = None
-        for index, steps in enumerate(share_iterations(self.settings.iterations, [share for _, share in scales])):
+        for index, steps in enumerate(
+            share_iterations(self.settings.iterations, [share for _, share in scales], len(full))
+        ):
             size, share = scales[index]
             progress.scale = index
             iterate = self._iterate(size, self.device)

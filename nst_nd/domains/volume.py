@@ -19,6 +19,8 @@ from nst_nd.sample import Kind, Sample
 
 # intensities between these percentiles span the 255 model units
 PERCENTILES = (0.5, 99.5)
+# two ranges of intensities whose widths differ by less than this factor count as the same unit
+ALIKE = 2.0
 # an axis sampled this much more coarsely than the finest one is not pooled
 ANISOTROPY = 1.8
 # smoothing before voxels are told to be inside or outside of a region
@@ -27,15 +29,26 @@ CT_OCTAVES = 3
 
 
 class VolumeDomain:
-    """MR, microscopy, anything: each volume's own intensity range is mapped to the same model range."""
+    """MR, microscopy, anything: ranges of intensities are mapped to the model's, see _scalings."""
 
     name = "volume"
     kind: Kind = "volume"
     defaults: Mapping[str, Any] = {
-        "content_layers": ("relu2_2",),
-        "style_layers": ("relu1_1", "relu2_1", "relu3_1"),
+        "extractor": (
+            {"name": "vgg19"},
+            {"name": "random", "label": "level", "octave": 1, "widths": (3, 5), "channels": (16, 24, 32)},
+        ),
+        "content_layers": ("vgg19.relu2_2",),
+        "style_layers": (
+            "vgg19.relu1_1",
+            "vgg19.relu2_1",
+            "vgg19.relu3_1",
+            "level.relu1",
+            "level.relu2",
+            "level.relu3",
+        ),
         "padding": "replicate",
-        "style_weight": 10.0,
+        "style_weight": 40.0,
         "iterations": 60,
         "scales": (0.5, 1.0),
     }
@@ -49,8 +62,8 @@ class VolumeDomain:
             if style.nc != like.nc:
                 raise refuse_channels(like, style, "choose one channel of each, or volumes with the same channels")
             _compare_spacing(like, style, notes)
-        scaling = self.scaling(like, settings)
-        tensors = tuple(self.scaling(s, settings).encode(s.data) for s in styles)
+        scaling, *scalings = _scalings([like, *styles], settings, notes)
+        tensors = tuple(own.encode(s.data) for own, s in zip(scalings, styles, strict=True))
         allowed = [_allowed(s, settings) for s in styles]
         free, weight = (None, None) if content is None else _allowed(content, settings)
         encoded = None if content is None else scaling.encode(content.data)
@@ -68,17 +81,6 @@ class VolumeDomain:
             pool_kernel=pool_kernel(like.grid.spacing, notes),
             notes=notes,
         )
-
-    def scaling(self, sample: Sample, settings: Settings) -> Scaling:
-        """From the window of the settings, or the sample's own percentiles per channel."""
-        if settings.window is not None:
-            low, high = np.full(sample.nc, settings.window[0]), np.full(sample.nc, settings.window[1])
-        else:
-            flat = sample.data.reshape(sample.nc, -1)
-            low, high = np.percentile(flat, PERCENTILES, axis=1)
-            low, high = np.where(high > low, low, flat.min(1)), np.where(high > low, high, flat.max(1))
-        width = np.where(high > low, high - low, 1.0)
-        return Scaling(FULL_SCALE / width, (low + high) / 2.0)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """Nothing to guard: what must not change was never free to."""
@@ -103,6 +105,34 @@ class CtDomain(VolumeDomain):
         "protect": (-990.0, 400.0),
         "region": (-20.0, 120.0),
     }
+
+
+def _scalings(samples: Sequence[Sample], settings: Settings, notes: list[str]) -> list[Scaling]:
+    """A mapping to model units for each sample, from the window of the settings or from percentiles.
+
+    Alike ranges (widths within ALIKE of each other, middles within half the larger width) are taken for the same unit:
+    then one mapping serves all, and brightness and contrast are part of the style. Others are each mapped by their own.
+    """
+    if settings.window is not None:
+        ranges = [tuple(np.full(s.nc, v) for v in settings.window) for s in samples]
+    else:
+        ranges = [_percentiles(s) for s in samples]
+        lows, highs = (np.array([r[i] for r in ranges]) for i in (0, 1))
+        widths, middles = highs - lows, (highs + lows) / 2.0
+        alike = widths.max() <= ALIKE * widths.min() and bool(np.all(np.ptp(middles, axis=0) <= widths.max() / 2.0))
+        if settings.intensity == "shared" or (settings.intensity == "auto" and alike):
+            ranges = [(lows.min(axis=0), highs.max(axis=0))] * len(samples)
+            notes.append("intensities: one mapping for content and style, the style's brightness counts")
+        else:
+            notes.append("intensities: content and style are mapped each by its own range")
+    return [Scaling(FULL_SCALE / np.where(h > low, h - low, 1.0), (low + h) / 2.0) for low, h in ranges]
+
+
+def _percentiles(sample: Sample) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Lowest and highest value per channel but for outliers; all values where that leaves nothing."""
+    flat = sample.data.reshape(sample.nc, -1)
+    low, high = np.percentile(flat, PERCENTILES, axis=1)
+    return np.where(high > low, low, flat.min(1)), np.where(high > low, high, flat.max(1))
 
 
 def pool_kernel(spacing: Sequence[float], notes: list[str]) -> tuple[int, ...]:

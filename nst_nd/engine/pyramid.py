@@ -21,11 +21,12 @@ def scale_sizes(
     return [(size, s) for size, s in sizes if all(n >= m for n, m in zip(size, least, strict=True))]
 
 
-def share_iterations(total: int, shares: Sequence[float]) -> list[int]:
-    """`total` steps over the scales in proportion to share ** -1/2, the rest to the coarsest.
+def share_iterations(total: int, shares: Sequence[float], ndim: int) -> list[int]:
+    """`total` steps over the scales, each in proportion to the inverse square root of its positions.
 
-    Coarse steps are cheap and move the most; what a fine scale adds to a good start takes fewer.
+    Coarse steps are cheap and move the most; what a fine scale adds to a good start takes fewer. What rounding leaves
+    over goes to the coarsest.
     """
-    weights = [share**-0.5 for share in shares]
+    weights = [share ** (-ndim / 2.0) for share in shares]
     steps = [int(total * w / sum(weights)) for w in weights]
     return [steps[0] + total - sum(steps), *steps[1:]]

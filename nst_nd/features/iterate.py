@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nst_nd import nd
 
-
 # K(m) is at least a fraction of one sample's weight wherever m is 1
 LEAST_REACH = 1e-6
 

@@ -1,18 +1,15 @@
-"""The optimisers, the loop around them, and how G is made from what they move."""
+"""The optimisers and the loop around them."""
 
 from dataclasses import dataclass
 
 import pytest
 import torch
 from core_helpers import NDIMS, SIZES, signal
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nst_nd import Objective, SignalTerm
 from nst_nd.engine.optimise import PATIENCE, Progress, optimise
 from nst_nd.engine.optimisers import LBFGS, LONGEST_STEP, Adam
-from nst_nd.engine.pyramid import scale_sizes, share_iterations
-from nst_nd.errors import ComputationError, InputError
+from nst_nd.errors import ComputationError
 from nst_nd.features.iterate import Iterate
 
 every_ndim = pytest.mark.parametrize("ndim", NDIMS)
@@ -26,10 +23,9 @@ def rms(x):
 def run(cost, z, optimiser, steps):
     """z is moved in place; returns the progress, the values of all steps and the best z."""
     objective = Objective((), (SignalTerm("cost", 1.0, cost),))
-    progress, values, best = Progress(steps, 1), [], z
-    for step, best in optimise(objective, Iterate(torch.zeros_like(z)), z, optimiser, steps, progress):
-        values.append(step.loss)
-    return progress, values, best
+    progress = Progress(steps, 1)
+    seen = list(optimise(objective, Iterate(torch.zeros_like(z)), z, optimiser, steps, progress))
+    return progress, [step.loss for step, _ in seen], seen[-1][1]
 
 
 def curvatures(x, condition=100.0):
@@ -122,7 +118,7 @@ def test_reset_forgets(optimiser):
 
 @dataclass
 class Fake:
-    """A quadratic that gives this value instead on these evaluations."""
+    """A quadratic that gives `value` times itself on these evaluations."""
 
     value: float
     when: range
@@ -130,18 +126,39 @@ class Fake:
 
     def __call__(self, x):
         self.calls += 1
-        cost = (curvatures(x, 3.0) * (x - 1.0) ** 2).sum()
+        cost = quadratic(x)
         return cost * self.value if self.calls in self.when else cost
+
+
+def quadratic(x):
+    return (curvatures(x, 3.0) * (x - 30.0) ** 2).sum()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
 @every_ndim
 def test_one_bad_value_restarts_from_the_best(ndim, value):
     z = torch.zeros(1, 1, *SIZES[ndim], dtype=torch.float64)
-    progress, values, _ = run(Fake(value, range(5, 6)), z, LBFGS(), 40)
+    progress, values, _ = run(Fake(value, range(2, 3)), z, LBFGS(), 20)
     assert progress.restarts == 1
-    assert all(v < 1.01 * values[0] for v in values)
+    assert all(v <= values[0] for v in values)
     assert values[-1] < 1e-6 * values[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_run_that_has_converged_is_no_failure(dtype):
+    # what is left is rounding, and rounding changes by more than any factor
+    z = torch.zeros(1, 1, 9, dtype=dtype)
+    _, values, best = run(quadratic, z, LBFGS(), 200)
+    assert min(values) < 1e-9 * values[0]
+    assert float(quadratic(best)) == pytest.approx(min(values), rel=1e-5, abs=1e-9)
+
+
+def test_one_bad_value_close_to_the_optimum_is_no_failure():
+    # after the restart the first step is again one model unit long, which is far from here
+    z = torch.zeros(1, 1, 9, dtype=torch.float64)
+    _, values, best = run(Fake(float("nan"), range(20, 21)), z, LBFGS(), 60)
+    assert min(values) < 1e-9 * values[0]
+    assert float(quadratic(best)) == pytest.approx(min(values), rel=1e-9)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -187,77 +204,11 @@ def test_a_start_beside_the_optimum_is_no_failure(optimiser):
 
 @every_ndim
 def test_the_best_is_what_was_best(ndim):
-    cost = Fake(50.0, range(6, 7))
+    cost = Fake(50.0, range(4, 5))
     z = torch.zeros(1, 1, *SIZES[ndim], dtype=torch.float64)
     objective = Objective((), (SignalTerm("cost", 1.0, cost),))
     seen = []
     for step, best in optimise(objective, Iterate(torch.zeros_like(z)), z, LBFGS(), 10, Progress(10, 1)):
         seen.append(step.loss)
-        assert float((curvatures(best, 3.0) * (best - 1.0) ** 2).sum()) == pytest.approx(min(seen), rel=1e-9)
+        assert float(quadratic(best)) == pytest.approx(min(seen), rel=1e-9)
     assert [len(seen), step.iteration, step.total, step.size] == [10, 10, 10, SIZES[ndim]]
-
-
-def locks(ndim):
-    free = (signal(ndim, 1, seed=5) > 0).double()
-    lock = (1.5, 0.0, 2.0)[:ndim]
-    return [(None, None), (lock, None), (None, free), (lock, free)]
-
-
-@pytest.mark.parametrize("case", range(4))
-@every_ndim
-def test_zero_is_the_base_bit_for_bit(ndim, case):
-    lock, free = locks(ndim)[case]
-    base = signal(ndim, dtype=torch.float32)
-    iterate = Iterate(base, lock, None if free is None else free.float())
-    assert torch.equal(iterate.signal(torch.zeros_like(base)), base)
-
-
-@pytest.mark.parametrize("case", range(4))
-@every_ndim
-def test_vjp_is_the_adjoint_of_the_change(ndim, case):
-    lock, free = locks(ndim)[case]
-    iterate = Iterate(signal(ndim), lock, free)
-    z, y = signal(ndim, seed=1), signal(ndim, seed=2)
-    assert float((iterate.change(z) * y).sum()) == pytest.approx(float((z * iterate.vjp(y)).sum()), abs=1e-9)
-    leaf = z.clone().requires_grad_()
-    (want,) = torch.autograd.grad(iterate.signal(leaf), leaf, y)
-    torch.testing.assert_close(iterate.vjp(y), want, rtol=1e-12, atol=1e-12)
-    if free is not None:
-        outside = (free == 0).expand_as(z)
-        assert torch.equal(iterate.signal(z)[outside], iterate.base[outside])
-
-
-@every_ndim
-def test_a_lock_keeps_the_level(ndim):
-    iterate = Iterate(signal(ndim), (1.0,) * ndim)
-    constant = torch.full_like(iterate.base, 40.0)
-    torch.testing.assert_close(iterate.change(constant), torch.zeros_like(constant), atol=1e-12, rtol=0.0)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    st.lists(st.integers(1, 200), min_size=1, max_size=3),
-    st.lists(st.floats(0.01, 0.99), max_size=4, unique=True),
-    st.integers(1, 16),
-)
-def test_scales(shape, shares, least):
-    shares, need = [*sorted(shares), 1.0], [least] * len(shape)
-    if min(shape) < least:
-        with pytest.raises(InputError, match="need at least"):
-            scale_sizes(shape, shares, need)
-        return
-    scales = scale_sizes(shape, shares, need)
-    assert scales[-1] == (tuple(shape), 1.0)
-    assert [share for _, share in scales] == shares[len(shares) - len(scales) :]
-    for size, share in scales:
-        assert all(n >= least and abs(n - full * share) <= 1.0 for n, full in zip(size, shape, strict=True))
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 1000), st.integers(1, 8))
-def test_shares_of_iterations(total, scales):
-    steps = share_iterations(total, scales)
-    assert sum(steps) == total
-    assert len(steps) == scales
-    assert max(steps) - min(steps) <= 1
-    assert steps == sorted(steps, reverse=True)
