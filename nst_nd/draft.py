@@ -13,12 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from nst_nd.config import WORD_IS, Job, StyleFile, as_items
 from nst_nd.domains import PRESETS
-from nst_nd.domains.settings import ExtractorSettings, Settings
+from nst_nd.domains.settings import INIT_WORDS, ExtractorSettings, Settings
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.io import codec_for
 from nst_nd.marked_yaml import MAX_BYTES, Place, parse
 
-INIT_WORDS = ("content", "noise", "style")
 _BATCH_KEYS = ("jobs", "matrix", "defaults")
 
 

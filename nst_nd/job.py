@@ -16,9 +16,8 @@ from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics import measure
-from nst_nd.domains.settings import Settings
+from nst_nd.domains.settings import INIT_WORDS, Settings
 from nst_nd.domains.stylize import Result, stylize
-from nst_nd.draft import INIT_WORDS
 from nst_nd.engine.optimise import Step, peak_memory
 from nst_nd.errors import ConfigError, Interrupted, OutputError
 from nst_nd.io import codec_for, load, save, suffix_of

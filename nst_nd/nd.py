@@ -15,10 +15,17 @@ from nst_nd.errors import ConfigError, InputError
 Padding = Literal["zeros", "reflect", "replicate", "circular"]
 Pooling = Literal["max", "average"]
 
+AXES = (1, 2, 3)
+
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _POOL: dict[Pooling, dict[int, Callable[..., Tensor]]] = {
     "max": {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d},
     "average": {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d},
+}
+_AREA: dict[int, Callable[..., Tensor]] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
 }
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 # 1-D has no channels-last format of its own
@@ -66,6 +73,11 @@ def convolve(
 def pool(x: Tensor, kernel: Sequence[int], mode: Pooling) -> Tensor:
     """Non-overlapping pooling: the stride is the kernel, and what does not fill a last window is left out."""
     return _POOL[mode][spatial_axes(x)](x, tuple(kernel), tuple(kernel))
+
+
+def area_mean(x: Tensor, size: Sequence[int]) -> Tensor:
+    """[B, C, *space] as means over the cells of a grid of `size` that covers the same extent."""
+    return _AREA[spatial_axes(x)](x, tuple(size))
 
 
 def resize(x: Float[Tensor, "batch channel *space"], size: Sequence[int]) -> Float[Tensor, "batch channel *size"]:

@@ -34,10 +34,11 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         print(f"nst-nd {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -67,6 +67,8 @@ class AudioDomain:
             return result, []
         decibel = 20.0 * np.log10(allowed / peak)
         data = (result.data * (allowed / peak)).astype(result.data.dtype)
+        if content is not None:  # what a mask kept is not turned down
+            np.copyto(data, content.data, where=result.data == content.data)
         return result.replace(data=data), [f"peak guard: the result was turned down by {-decibel:.1f} dB"]
 
 

@@ -40,7 +40,9 @@ class Scaling:
         """data + change in data units, in data's dtype: where change is 0, data stays bit for bit."""
         shape = (-1,) + (1,) * (data.ndim - 1)
         delta = change[0].cpu().numpy().astype(np.float64) / self.gain.reshape(shape)
-        return (data + delta).astype(data.dtype)
+        out = (data + delta).astype(data.dtype)
+        np.copyto(out, data, where=delta == 0.0)  # -0.0 + 0.0 would be 0.0
+        return out
 
     def decode(self, model: Float[Tensor, "1 channel *space"]) -> Data:
         """[1, C, *space] in model units -> [C, *space] float32 in data units."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.domains.domain import Prepared
-from nst_nd.errors import InputError
+from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Sample
 
 
@@ -21,6 +22,10 @@ class Style:
     sample: Sample
     weight: float = 1.0
     mask: Sample | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ConfigError(f"a style has weight {self.weight}; allowed: finite, 0 or more")
 
 
 def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Style], mask: Sample | None) -> Prepared:

@@ -14,6 +14,8 @@ from nst_nd.nd import Padding, Pooling
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# what `init` may name without a file
+INIT_WORDS = ("content", "noise", "style")
 Preset = Literal["image", "audio", "ecg", "volume", "ct"]
 
 
@@ -77,7 +79,9 @@ class Settings(Model):
     style_normalisation: StyleNormalisation = Field("relative", description="formula of the style cost")
     pooling: Pooling = Field("average", description="max or average")
     padding: Padding | None = Field(None, description="borders of the convolutions; the network's own if absent")
-    pool_kernel: tuple[int, ...] | None = Field(None, description="positions joined per axis by each pool")
+    pool_kernel: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, description="positions joined per axis by each pool"
+    )
     optimizer: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs or adam")
     learning_rate: Positive = Field(1.0, description="step size; model units for adam")
     history: int = Field(10, ge=1, le=100, description="pairs that L-BFGS remembers")

@@ -17,8 +17,8 @@ from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain
 from nst_nd.domains.masks import Style, with_masks
 from nst_nd.domains.networks import Network, build_networks
-from nst_nd.domains.settings import Settings
-from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm, style_moments
+from nst_nd.domains.settings import INIT_WORDS, Settings
+from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm, activations_of, style_moments
 from nst_nd.engine.optimise import Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
@@ -97,12 +97,15 @@ def stylize(
     """
     given = [styles] if isinstance(styles, Sample | Style) else list(styles)
     style_list = [s if isinstance(s, Style) else Style(s) for s in given]
+    style_list = [s for s in style_list if s.weight > 0]
     if not style_list:
-        raise InputError("no style given; at least one is needed")
+        raise InputError("no style given; at least one with a weight above 0 is needed")
     if isinstance(init, str):
         settings, init = {**settings, "init": init}, None
     kind = style_list[0].sample.kind if content is None else content.kind
     resolved = resolve(settings, kind)
+    if init is None and resolved.init not in INIT_WORDS:
+        raise ConfigError(f"init is {resolved.init!r}; allowed: {', '.join(INIT_WORDS)}, or a Sample")
     if resolved.threads is not None:
         torch.set_num_threads(resolved.threads)
     run = _Run(content, style_list, resolved, size, init, mask)
@@ -129,14 +132,14 @@ class _Run:
             self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
         )
         first = self.prepared.styles[0]
+        if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):
+            raise ConfigError(f"size is {tuple(size)}; allowed: {first.dim() - 2} axes of at least one position")
         self.base: Tensor = (
             first.new_zeros(1, first.shape[1], *(size or first.shape[2:]))
             if self.prepared.content is None
             else self.prepared.content
         )
         nc, ndim = self.base.shape[1], nd.spatial_axes(self.base)
-        if self.base.dim() != first.dim():
-            raise InputError(f"size has {self.base.dim() - 2} axes, the style has {first.dim() - 2}")
         self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
         self.init = None if init is None else self._encode_init(init)
         self.notes = [*self.prepared.notes]
@@ -212,7 +215,7 @@ class _Run:
         base, settings = iterate.base, self.settings
         size = base.shape[2:]
         if self.init is not None:
-            return nd.resize(self.init - self.base, size).to(base.device)
+            return nd.resize(self.init, size).to(base.device)
         generator = torch.Generator().manual_seed(settings.seed)
         if settings.init == "content" and self.content is not None:
             return torch.zeros_like(base)
@@ -221,8 +224,6 @@ class _Run:
             ratio = settings.noise_ratio if self.content is not None else 1.0
             return ratio * (noise.to(base) * settings.noise_range - base)
         # style, and "content" where there is none
-        if iterate.lock is not None and self.content is not None:
-            return _detail_noise(self.prepared.styles[0], iterate, self.prepared.style_weights[0], generator)
         return _noise_like(self.prepared.styles[0], size, generator).to(base) - base
 
     def _objective(self, networks: Sequence[Network], iterate: Iterate, share: float) -> Objective:
@@ -254,12 +255,13 @@ class _Run:
         return tuple(terms)
 
     def _encode_init(self, init: Sample) -> Tensor:
-        tensor = self.prepared.scaling.encode(init.data)
-        if self.base.shape != tensor.shape:
+        if self.base.shape[1:] != init.data.shape:
             raise InputError(
                 f"the init has shape {init.data.shape}, the content {tuple(self.base.shape[1:])}; must agree"
             )
-        return tensor
+        scaling = self.prepared.scaling
+        start = scaling.encode(init.data)
+        return start if self.content is None else start - scaling.encode(self.content.data)
 
     def _texture(self, change: Tensor) -> Sample:
         style = self.styles[0].sample
@@ -281,8 +283,7 @@ def _branch(
     statistic = STATISTICS[settings.statistic]
     terms: list[ContentTerm] = []
     if network.content:
-        with torch.no_grad():
-            targets = extractor(content, network.content)
+        targets = activations_of(extractor, content)
         terms = [
             ContentTerm.of(
                 tap, settings.content_weight * w, targets[tap], settings.content_normalisation, network.label
@@ -296,30 +297,22 @@ def _branch(
         for tap, m in (style_moments(extractor, style, [statistic], mask) if network.style else {}).items():
             if tap not in network.style:
                 continue
+            if not m.count > 0:
+                raise InputError(f"the style mask leaves no position of {network.label}{tap} to take statistics from")
             if m.pivot is not None:
                 pivots.setdefault(tap, m.pivot)
             name = f"{prefix}/{network.label}{tap}"
             beta = settings.style_weight * share * network.style[tap]
             style_terms.append(StyleTerm(name, tap, beta, statistic, statistic.read(m), settings.style_normalisation))
     masks = {} if weight is None else extractor.carry(weight, frozenset(network.style))
+    unseen = [tap for tap, mask in masks.items() if not mask.any()]
+    if unseen:
+        raise InputError(f"the mask leaves no position of {network.label}{unseen[0]} to take statistics from")
     return Branch(extractor, tuple(terms), tuple(style_terms), pivots, masks)
 
 
 def _scaled(x: Tensor, share: float) -> tuple[int, ...]:
     return tuple(max(1, round(n * share)) for n in x.shape[2:])
-
-
-def _detail_noise(style: Tensor, iterate: Iterate, weight: Tensor | None, generator: torch.Generator) -> Tensor:
-    """White noise like the base, as strong per channel as what the lock leaves of the style where it counts.
-
-    Where only detail may change, the content stays and noise is added: a start without it grows texture out of the
-    content's own edges, and only there.
-    """
-    assert iterate.lock is not None
-    detail = style if weight is not None else style - nd.smooth(style, iterate.lock)
-    count = torch.ones_like(detail[:, :1]) if weight is None else weight
-    power = (detail.square() * count).sum(dim=tuple(range(2, detail.dim())), keepdim=True) / count.sum()
-    return torch.randn(iterate.base.shape, generator=generator).to(iterate.base) * power.sqrt().to(iterate.base)
 
 
 def _noise_like(style: Tensor, size: Sequence[int], generator: torch.Generator) -> Tensor:

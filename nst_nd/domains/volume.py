@@ -101,7 +101,6 @@ class CtDomain(VolumeDomain):
         "iterations": 60,
         "window": (-160.0, 240.0),
         "lock_mm": 3.0,
-        "init": "style",
         "protect": (-990.0, 400.0),
         "region": (-20.0, 120.0),
     }

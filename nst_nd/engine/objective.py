@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from nst_nd.features.costs import ContentNormalisation, StyleNormalisation, content_scale, style_cost
@@ -95,6 +94,20 @@ class Objective:
         return (*taps, *(term.name for term in self.signal))
 
 
+def activations_of(extractor: Extractor, x: Tensor) -> dict[str, Tensor]:
+    """Activations at every tap of a cut extractor, outside of any graph.
+
+    By the very arithmetic of the engine, so that the distance of a signal from its own target is 0, not rounding.
+    """
+    wanted = frozenset(extractor.names)
+    found: dict[str, Tensor] = {}
+    for stage in extractor.stages:
+        trace = stage.run(x, wanted)
+        found |= trace.taps
+        x = trace.out
+    return found
+
+
 def style_moments(
     extractor: Extractor, x: Tensor, statistics: Sequence[Statistic], mask: Tensor | None = None
 ) -> dict[str, Moments]:
@@ -106,9 +119,8 @@ def style_moments(
     weights = {} if mask is None else extractor.carry(mask, wanted)
     centred = any(s.centred for s in statistics)
     found = {}
-    with torch.no_grad():
-        for tap, activations in extractor(x).items():
-            weight = weights.get(tap)
-            pivot = Moments.of(activations, weight).mean if centred else None
-            found[tap] = Moments.of(activations, weight, pivot, with_sum=centred)
+    for tap, activations in activations_of(extractor, x).items():
+        weight = weights.get(tap)
+        pivot = Moments.of(activations, weight).mean if centred else None
+        found[tap] = Moments.of(activations, weight, pivot, with_sum=centred)
     return found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from nst_nd.engine.objective import Objective
@@ -21,6 +21,8 @@ LOOK_EVERY = 10
 # a value this many times the best one means that a step went wrong
 RUNAWAY = 10.0
 PATIENCE = 5
+# a restart begins with steps this much shorter
+CALMER = 0.1
 
 
 @dataclass(frozen=True)
@@ -70,23 +72,29 @@ def optimise(
 ) -> Iterator[tuple[Step, Tensor]]:
     """Move z in place, `iterations` times; yields each step with the best z seen so far (do not change it).
 
-    A value that is not finite, or RUNAWAY times the best, sends z back to the best one and the optimiser back to a
-    fresh start, PATIENCE times at most. Raises ComputationError after that, or if the very first value is not finite.
+    A value that is not finite, or worse than both the start and RUNAWAY times the best, sends z back to the best one
+    and the optimiser back to a fresh and smaller start, PATIENCE times; then the rest of the steps is left out. At the
+    end z is where the last step led, unless that is such a value too.
+    Raises ComputationError if the first value is not finite, or if none is any more after all restarts.
     """
-    best, best_value = z.clone(), float("inf")
+    best, best_value, first = z.clone(), math.inf, math.inf
     look = 1 if z.device.type == "cpu" else LOOK_EVERY
     restarts = 0
     for i in range(iterations):
         values, grad = value_and_grad(objective, iterate.signal(z))
         if i % look == 0 or i == iterations - 1:
             value = float(values.sum())
-            if not value < RUNAWAY * best_value:
+            if i == 0:
+                first = value
+            if _astray(value, first, best_value):
                 restarts += 1
-                if best_value == float("inf") or restarts > PATIENCE:
+                if not math.isfinite(value) and (i == 0 or restarts > PATIENCE):
                     raise ComputationError(_lost(objective, values, progress, restarts))
                 progress.restarts += 1
                 z.copy_(best)
-                optimiser.reset()
+                if restarts > PATIENCE:
+                    return
+                optimiser.reset(CALMER)
                 values, grad = value_and_grad(objective, iterate.signal(z))
             elif value < best_value:
                 best_value = value
@@ -94,6 +102,12 @@ def optimise(
         optimiser.step(z, iterate.vjp(grad))
         progress.iteration += 1
         yield _step(progress, objective, values, z), best
+    if iterations and _astray(float(value_and_grad(objective, iterate.signal(z))[0].sum()), first, best_value):
+        z.copy_(best)
+
+
+def _astray(value: float, first: float, best: float) -> bool:
+    return not math.isfinite(value) or (value > first and value > RUNAWAY * best)
 
 
 def _step(progress: Progress, objective: Objective, values: Tensor, z: Tensor) -> Step:
@@ -117,9 +131,9 @@ def peak_memory() -> int:
 
 def _lost(objective: Objective, values: Tensor, progress: Progress, restarts: int) -> str:
     named = zip(objective.names, values.tolist(), strict=True)
-    bad = [name for name, value in named if not torch.isfinite(torch.tensor(value))]
-    what = f"not finite in {', '.join(bad)}" if bad else "growing without end"
+    bad = [name for name, value in named if not math.isfinite(value)]
     return (
-        f"the objective is {what} at iteration {progress.iteration + 1} (restarts: {restarts - 1})\n"
+        f"the objective is not finite in {', '.join(bad) or 'its sum'} at iteration {progress.iteration + 1} "
+        f"(restarts: {restarts - 1})\n"
         "try a smaller learning_rate, or optimizer: adam"
     )

@@ -21,8 +21,8 @@ class Optimiser(Protocol):
     def step(self, z: Tensor, grad: Tensor) -> None:
         """One update of z from the gradient at z."""
 
-    def reset(self) -> None:
-        """Forget what was learnt from earlier gradients."""
+    def reset(self, factor: float = 1.0) -> None:
+        """Forget what was learnt from earlier gradients; the next steps are shorter by this factor."""
 
 
 class LBFGS:
@@ -34,12 +34,13 @@ class LBFGS:
     """
 
     def __init__(self, learning_rate: float = 1.0, history: int = 10) -> None:
-        self.learning_rate = learning_rate
+        self.learning_rate = self.first_step = learning_rate
         self.pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=history)
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, factor: float = 1.0) -> None:
         """See Optimiser.reset."""
+        self.first_step *= factor
         self.pairs.clear()
         self.previous: tuple[Tensor, Tensor] | None = None  # step taken, gradient before it
         self.scale: Tensor | None = None  # initial inverse Hessian: scale * identity
@@ -48,7 +49,7 @@ class LBFGS:
         """See Optimiser.step."""
         self._remember(grad)
         if self.scale is None:
-            direction = grad * (-self.learning_rate / _rms(grad).clamp_min(1e-30))
+            direction = grad * (-self.first_step / _rms(grad).clamp_min(1e-30))
         else:
             direction = self._two_loops(grad).mul_(-self.learning_rate)
         direction.mul_((LONGEST_STEP / _rms(direction).clamp_min(1e-30)).clamp_max(1.0))
@@ -88,8 +89,9 @@ class Adam:
         self.learning_rate = learning_rate
         self.reset()
 
-    def reset(self) -> None:
+    def reset(self, factor: float = 1.0) -> None:
         """See Optimiser.reset."""
+        self.learning_rate *= factor
         self.inner: torch.optim.Adam | None = None
 
     def step(self, z: Tensor, grad: Tensor) -> None:

@@ -77,6 +77,8 @@ def _read_tap(
 ) -> None:
     for term in branch.content:
         if term.tap == tap:
+            if activations.shape != term.target.shape:
+                raise ValueError(f"{term.name}: {tuple(activations.shape)} against a target {tuple(term.target.shape)}")
             values[term.name] = (activations - term.target).square().sum(dtype=torch.float64) * term.scale * term.weight
     style = [term for term in branch.style if term.tap == tap]
     if style:

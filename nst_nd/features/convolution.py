@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -85,6 +86,12 @@ class Convolution(AutogradLayer):
     def _fusable(self, x: Tensor) -> bool:
         return self.rectify and x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn
 
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Layer.least: a mirror needs one position more than it shows, a circle as many."""
+        border = {"reflect": 1, "circular": 0}.get(self.padding)
+        needs = [1 if border is None else halo + border for halo in self.halo]
+        return tuple(max(n * s, need) for n, s, need in zip(size, self.stride, needs, strict=True))
+
     def absorb(self, following: Layer) -> Convolution | None:
         """One layer for this convolution and the rectifier after it, under the rectifier's name."""
         if isinstance(following, Rectifier) and not self.rectify:
@@ -150,6 +157,10 @@ class MultiWidth(AutogradLayer):
     def stride(self) -> tuple[int, ...]:
         """The branches' common stride."""
         return self.branches[0].stride
+
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Layer.least: the most demanding branch's."""
+        return tuple(max(axis) for axis in zip(*(b.least(size) for b in self.branches), strict=True))
 
     def __call__(self, x: Tensor) -> Tensor:
         """[B, C, *space] -> [B, sum of the branches' channels, *space]."""

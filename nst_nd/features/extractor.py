@@ -47,6 +47,9 @@ class Layer(Protocol):
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """Gradient at the input from the gradient at the output; it may overwrite `grad`."""
 
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The smallest input from which an output of `size` can be made."""
+
     def carry(self, weight: Tensor) -> Tensor:
         """A mask [1, 1, *space] at the input's resolution, brought to the output's as area fractions."""
 
@@ -77,6 +80,10 @@ class AutogradLayer:
         at_input: Tensor
         (at_input,) = torch.autograd.grad(out, leaf, grad)
         return at_input
+
+    def least(self: Layer, size: Sequence[int]) -> tuple[int, ...]:
+        """See Layer.least: the stride's share, where borders ask for no more."""
+        return tuple(n * s for n, s in zip(size, self.stride, strict=True))
 
     def absorb(self, following: Layer) -> Layer | None:  # noqa: ARG002
         """See Layer.absorb: nothing by default."""
@@ -138,6 +145,9 @@ class Stage(Protocol):
     def stride_at(self, tap: str | None) -> tuple[int, ...]:
         """Input positions per position of a tap, or of the output for None."""
 
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The smallest input from which an output of `size` can be made."""
+
     def forward(self, x: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The output and the wanted taps, differentiable."""
 
@@ -190,6 +200,12 @@ class ChainStage:
             if layer.name == tap:
                 break
         return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.least."""
+        for layer in reversed(self.layers):
+            size = layer.least(size)
+        return tuple(size)
 
     def forward(self, x: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.forward."""
@@ -300,8 +316,11 @@ class Extractor:
 
     @property
     def least_size(self) -> tuple[int, ...]:
-        """The smallest input on which every tap has a position."""
-        return self.stride_at(self.names[-1])
+        """The smallest input on which every tap has a position and every border can be made."""
+        size: tuple[int, ...] = (1,) * self.ndim
+        for stage in reversed(self.stages):
+            size = stage.least(size)
+        return size
 
     def check_input(self, x: Tensor, what: str = "the signal") -> None:
         """InputError unless x is [1, nc, *space] and large enough for the deepest stage."""
@@ -312,7 +331,7 @@ class Extractor:
         least = self.least_size
         if any(n < s for n, s in zip(x.shape[2:], least, strict=True)):
             raise InputError(
-                f"{what} has size {_times(x.shape[2:])}, smaller than the stride {_times(least)} of {self.names[-1]}\n"
+                f"{what} has size {_times(x.shape[2:])}; {self.names[-1]} needs at least {_times(least)}\n"
                 f"use a larger signal, or layers that are less deep"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ class ModuleStage:
     """
 
     module: nn.Module
+    nc: int
     layers: tuple[str, ...]
     strides: Mapping[str, tuple[int, ...]]
 
@@ -65,9 +67,21 @@ class ModuleStage:
         return at_input
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """See Stage.carry: area averages on the measured strides."""
-        taps = {name: nd.pool(weight, self.strides[name], "average") for name in self.layers if name in wanted}
-        return weight, taps
+        """See Stage.carry: area averages on grids of the sizes that the module gives for this one."""
+        reference = next(self.module.parameters(), weight)
+        with torch.no_grad():
+            blank = reference.new_zeros(1, self.nc, *weight.shape[2:])
+            found = named_outputs(self.module, blank, frozenset(self.layers) & wanted)
+        return weight, {name: self._area(weight, name, out) for name, out in found.items()}
+
+    def _area(self, weight: Tensor, name: str, out: Tensor) -> Tensor:
+        """Cells of the stride where they fit; where the module rounds up, a grid over the same extent."""
+        cells = nd.pool(weight, self.strides[name], "average")
+        return cells if cells.shape[2:] == out.shape[2:] else nd.area_mean(weight, out.shape[2:])
+
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.least: as far as the strides tell."""
+        return tuple(n * s for n, s in zip(size, self.stride_at(None), strict=True))
 
     def until(self, wanted: frozenset[str]) -> ModuleStage | None:
         """See Stage.until: the forward pass ends at the last wanted layer by itself."""
@@ -80,7 +94,7 @@ class ModuleStage:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ModuleStage:
         """See Stage.to."""
-        return replace(self, module=self.module.to(device, dtype))
+        return replace(self, module=copy.deepcopy(self.module).to(device, dtype))
 
 
 def named_outputs(module: nn.Module, x: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
@@ -158,4 +172,4 @@ def module_extractor(
         tap: tuple(max(1, round(n / m)) for n, m in zip(size, out.shape[2:], strict=True)) for tap, out in found.items()
     }
     label = name or f"module({type(module).__name__}, nc={nc}, ndim={ndim})"
-    return Extractor(label, nc, ndim, (ModuleStage(module, tuple(found), strides),))
+    return Extractor(label, nc, ndim, (ModuleStage(module, nc, tuple(found), strides),))

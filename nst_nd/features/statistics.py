@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nst_nd import nd
 from nst_nd.errors import InputError
 from nst_nd.kernels.moments import moments
 
@@ -125,12 +126,19 @@ def gram(activations: Tensor, weight: Tensor | None = None) -> Tensor:
     weight: [1, 1, *space] or [*space], 0 or more. Repeating a signal along a new axis leaves it as it is.
     Raises InputError for other shapes, values that are not finite, or weights that sum to 0.
     """
-    if activations.dim() < 2 or activations.numel() == 0:
+    most = 2 + max(nd.AXES)
+    if (
+        not 2 <= activations.dim() <= most
+        or activations.numel() == 0
+        or (len(activations) != 1 and activations.dim() == most)
+    ):
         raise InputError(f"activations of shape {tuple(activations.shape)}; allowed: [C, *space] or [1, C, *space]")
     # [C, n] against [1, C, n]: a leading axis of one is the batch where at least two axes follow
     flat = activations[0] if activations.dim() > 2 and activations.shape[0] == 1 else activations
     if not torch.isfinite(flat).all():
         raise InputError("activations are not finite")
-    if weight is not None and (weight.numel() != flat[0].numel() or weight.sum() <= 0 or (weight < 0).any()):
+    if weight is not None and (
+        weight.numel() != flat[0].numel() or not torch.isfinite(weight).all() or (weight < 0).any() or weight.sum() <= 0
+    ):
         raise InputError("the weight must have one value of 0 or more for every position, not all of them 0")
     return gram_of(Moments.of(flat.unsqueeze(0), weight, with_sum=False))

@@ -32,7 +32,7 @@ def vgg19(
     Raises ConfigError for nc < 1 or a kernel of another length than ndim.
     """
     kernel = pool_kernel or (2,) * ndim
-    if nc < 1 or len(kernel) != ndim or min(kernel) < 1:
+    if nc < 1 or ndim not in nd.AXES or len(kernel) != ndim or min(kernel) < 1:
         raise ConfigError(f"vgg19 got nc={nc}, ndim={ndim}, pool_kernel={kernel}; nc >= 1 and one size >= 1 per axis")
     weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights().items()}
     weights["1_1"] = (adapt_channels(weights["1_1"][0], nc), weights["1_1"][1])

@@ -73,7 +73,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has exceptions of its own; all mean the same to the user
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DecodeError(f"{path} is not a safetensors file or a plain checkpoint of tensors: {reason}") from error
     for key in ("state_dict", "model"):
         inner: Any = state.get(key) if isinstance(state, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from nst_nd.errors import ConfigError, DecodeError, InputError, NstError
 from nst_nd.io.atomic import publishing
@@ -30,6 +30,7 @@ class ReadOptions:
     channels: bool = False
 
 
+@runtime_checkable
 class Codec(Protocol):
     """Reads and writes one family of files. Reading and writing back unchanged gives the same samples, bit for bit.
 

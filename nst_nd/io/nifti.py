@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def _check_size(info: Info, available: int) -> None:
         raise DecodeError(f"the NIfTI file is truncated or broken: its header claims {info.shape} {info.dtype.name}")
 
 
-def _voxels(file: IO[bytes], info: Info, notes: list[str]) -> bytes:
+def _voxels(file: io.BufferedIOBase, info: Info, notes: list[str]) -> bytes:
     data = file.read(info.data_bytes)
     if len(data) < info.data_bytes:
         raise DecodeError(f"the NIfTI file is truncated: {len(data)} of {info.data_bytes} bytes of voxels are there")

@@ -123,6 +123,6 @@ def test_metrics_before_and_after_share_a_line():
     lines = metric_lines({"style_before": 2.0, "rms": None, "style_after": 0.5, "edge_after": 1.0})
     assert [line.split() for line in lines] == [
         ["style", "2", "->", "0.5"],
-        ["rms", "not", "finite"],
+        ["rms", "cannot", "be", "measured"],
         ["edge_after", "1"],
     ]

@@ -75,7 +75,7 @@ def test_size_in_words_and_numbers(draft):
         ("iteration: 3", 4, ["iteration: unknown key", "did you mean iterations?"]),
         ("iterations: -3", 4, ["got -3", "greater than or equal to 0"]),
         ("preset: imgae", 4, ["got 'imgae'", "did you mean image?"]),
-        ("seed: 1\npreset: volume\nstyle_layer_weights: [1, 1]", 6, ["2 values for 3 style_layers"]),
+        ("seed: 1\npreset: volume\nstyle_layer_weights: [1, 1]", 6, ["2 values for 6 style_layers"]),
         ("iterations: yes", 4, ["got true"]),
         ("extractor: [random,\n {name: random, label: b, sed: 1}]", 5, ["sed: unknown key", "did you mean seed?"]),
         ("scales: [1, 0.5]", 4, ["must rise and end with 1"]),

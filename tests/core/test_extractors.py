@@ -14,6 +14,7 @@ from nst_nd import module_extractor, random_network, vgg19
 from nst_nd.domains.networks import spectrogram_network
 from nst_nd.domains.settings import ExtractorSettings
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.extractor import ChainStage, Extractor
 
 CPU = torch.device("cpu")
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -27,6 +28,14 @@ def module(nc, ndim):
     conv, pool, norm = CONV[ndim], MAX_POOL[ndim], NORM[ndim]
     layers = [conv(nc, 4, 3, padding=1), nn.ReLU(inplace=True), pool(2), conv(4, 5, 5, padding=2), norm(5), nn.ReLU()]
     return module_extractor(nn.Sequential(*layers), nc, ndim, ["0", "1", "2", "3", "5"], probe=(16,) * ndim)
+
+
+def pool_between(nc, ndim):
+    """One stage with its pool in the middle: what follows reaches further in positions of the input."""
+    first, pool, second, _ = (
+        layer for s in random_network(nc, ndim, widths=(3,), channels=(6, 5)).stages for layer in s.layers
+    )
+    return Extractor("between", nc, ndim, (ChainStage((first, pool, second)),))
 
 
 def shallow_vgg(nc, ndim, **options):
@@ -49,6 +58,7 @@ BUILDERS = {
     "spectrogram": lambda nc, ndim: spectrogram_network(
         nc, ndim, ExtractorSettings(name="spectrogram", window=16, hop=4, widths=(1, 5), filters=6)
     ),
+    "pool between": pool_between,
     "module": module,
 }
 CASES = [(name, ndim) for name in BUILDERS for ndim in NDIMS if ndim == 1 or name != "spectrogram"]

@@ -19,8 +19,8 @@ SEED = 7919
 WIDTHS = (3, 7)
 CHANNELS = (16, 32, 32)
 TAPS = ("relu1", "relu2", "relu3")
-# longer axes are measured on their middle: positions kept per axis, by number of axes
-MIDDLE = {1: 1 << 20, 2: 1024, 3: 128}
+# what is larger is measured on its middle, of about so many positions
+MIDDLE = 1 << 21
 PERCENTILES = (0.5, 99.5)
 
 
@@ -75,7 +75,7 @@ def _range(sample: Sample) -> tuple[float, float]:
 
 
 def _normalised(data: Data, middle_and_width: tuple[float, float], same_channels: bool) -> Tensor:
-    keep = MIDDLE[data.ndim - 1]
+    keep = round(MIDDLE ** (1.0 / (data.ndim - 1)))
     middle = tuple(slice((n - keep) // 2, (n + keep) // 2) if n > keep else slice(None) for n in data.shape[1:])
     data = data[(slice(None), *middle)]
     if not same_channels:

@@ -1,0 +1,10 @@
+"""Annotations are checked while tests run, shapes included; one thread, so that timings and sums do not wander."""
+
+import jaxtyping
+
+# before anything of nst_nd is imported: modules that were imported earlier stay unchecked
+jaxtyping.install_import_hook("nst_nd", "checked.annotations")
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
