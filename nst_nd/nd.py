@@ -84,7 +84,7 @@ def resize(x: Float[Tensor, "batch channel *space"], size: Sequence[int]) -> Flo
     """[B, C, *space] on a grid of `size` over the same extent: linear, with a Gaussian before every reduction.
 
     Positions are cell centres. The Gaussian has a standard deviation of sqrt(f^2 - 1) / 2 samples for a reduction
-    by f, so that together with the linear kernel nothing above the new Nyquist frequency is left to fold.
+    by f: a wave at the new Nyquist frequency keeps about a third of its amplitude, one at 1.5 times that 6 %.
     """
     size = tuple(size)
     if size == tuple(x.shape[2:]):

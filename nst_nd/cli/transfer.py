@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,17 +59,8 @@ def stylize(
     """
     del debug  # main looks for it
     draft = _draft(config, {"content": content, "style": _styles(style, style_mask), "output": output}, sets)
-    draft.put("--preset", preset=preset and preset.value)
-    draft.put("--content-weight", content_weight=content_weight)
-    draft.put("--style-weight", style_weight=style_weight)
-    draft.put("--iterations", iterations=iterations)
-    draft.put("--init", init=init)
-    draft.put("--seed", seed=seed)
-    draft.put("--mask", mask=mask)
-    draft.put("--device", device=device)
-    draft.put("--kind", kind=kind and kind.value)
-    draft.put("--rate", rate=rate)
-    draft.put("--channels", channels=channels or None)
+    _put(draft, preset=preset, content_weight=content_weight, style_weight=style_weight, iterations=iterations)
+    _put(draft, init=init, seed=seed, mask=mask, device=device, kind=kind, rate=rate, channels=channels or None)
     return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
@@ -109,17 +101,8 @@ def texture(
     draft = _draft(config, {"style": _styles(style, style_mask), "output": output}, sets)
     if draft.values.get("content") is not None:
         raise ConfigError("texture takes no content, and the settings name one; use stylize")
-    draft.put("--size", size=size)
-    draft.put("--duration", duration=duration)
-    draft.put("--preset", preset=preset and preset.value)
-    draft.put("--style-weight", style_weight=style_weight)
-    draft.put("--iterations", iterations=iterations)
-    draft.put("--init", init=init)
-    draft.put("--seed", seed=seed)
-    draft.put("--device", device=device)
-    draft.put("--kind", kind=kind and kind.value)
-    draft.put("--rate", rate=rate)
-    draft.put("--channels", channels=channels or None)
+    _put(draft, size=size, duration=duration, preset=preset, style_weight=style_weight, iterations=iterations)
+    _put(draft, init=init, seed=seed, device=device, kind=kind, rate=rate, channels=channels or None)
     return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
@@ -183,6 +166,12 @@ def _draft(config: Path | None, given: dict[str, Any], sets: list[str] | None) -
             raise ConfigError(f"--set {assignment}: {key} is given twice, here and as an argument")
         draft.assign(assignment)
     return draft
+
+
+def _put(draft: Draft, **options: Any) -> None:
+    """Each option that was given, under its own name; None is one that was not."""
+    for key, value in options.items():
+        draft.put(f"--{key.replace('_', '-')}", **{key: value.value if isinstance(value, Enum) else value})
 
 
 def _styles(paths: list[str], masks: list[str] | None) -> list[dict[str, Any]]:

@@ -34,6 +34,8 @@ def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Styl
     Raises InputError for a mask of another size, with values outside 0..1, or that leaves nothing to measure.
     """
     free, weight = prepared.free, prepared.weight
+    if any(m is not None and m.nc > 1 for m in (mask, *(style.mask for style in styles))):
+        prepared.notes.append("a mask with several channels: their mean is used")
     if mask is not None:
         if content is None:
             raise InputError("a mask needs a content")

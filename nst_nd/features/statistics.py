@@ -52,7 +52,11 @@ class Moments:
         return cls(count, total, outer, pivot)
 
     def __add__(self, other: Moments) -> Moments:
-        """Moments of two disjoint regions together."""
+        """Moments of two disjoint regions together; ValueError if they were taken about different pivots."""
+        if self.pivot is not other.pivot and (
+            self.pivot is None or other.pivot is None or not torch.equal(self.pivot, other.pivot)
+        ):
+            raise ValueError("moments about different pivots cannot be added")
         total = None if self.sum is None or other.sum is None else self.sum + other.sum
         return replace(self, count=self.count + other.count, sum=total, outer=self.outer + other.outer)
 
@@ -123,7 +127,8 @@ STATISTICS: dict[StatisticName, Statistic] = {
 def gram(activations: Tensor, weight: Tensor | None = None) -> Tensor:
     """Gram matrix [C, C] in float64 of activations [1, C, *space] or [C, *space], 1 to 3 axes, per position.
 
-    weight: [1, 1, *space] or [*space], 0 or more. Repeating a signal along a new axis leaves it as it is.
+    Where the first axis has length 1 and two or more follow, it is the batch. weight: [1, 1, *space] or [*space], 0 or
+    more. Repeating a signal along a new axis leaves it as it is.
     Raises InputError for other shapes, values that are not finite, or weights that sum to 0.
     """
     most = 2 + max(nd.AXES)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,12 @@ def vgg19_weights() -> Mapping[str, tuple[Tensor, Tensor]]:
     into a codebook of 256 values per layer. Raises InputError if the package is missing or the file is another one.
     Source: Simonyan & Zisserman 2015, arXiv 1409.1556, configuration E.
     """
-    try:
-        file = resources.files(VGG19_PACKAGE) / VGG19_FILE
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the VGG-19 weights come with the package {VGG19_PACKAGE} 1.6.0, which is not installed"
-        ) from error
-    with resources.as_file(file) as path:
-        check_sha256(path, VGG19_SHA256)
-        stored = torch.load(path, weights_only=True)
+    spec = importlib.util.find_spec(VGG19_PACKAGE)  # finds a package without running any of its code
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the VGG-19 weights come with the package {VGG19_PACKAGE} 1.6.0, which is not installed")
+    path = Path(spec.submodule_search_locations[0]) / VGG19_FILE
+    check_sha256(path, VGG19_SHA256)
+    stored = torch.load(path, weights_only=True)
     layers = {}
     for block, count in enumerate(VGG19_BLOCKS, start=1):
         for i in range(1, count + 1):
