@@ -99,8 +99,11 @@ class Draft:
     def _refuse_switches(self) -> None:
         """YAML reads yes, no, on and off as booleans, which would pass for the numbers 1 and 0."""
         for key, value in self.values.items():
-            if isinstance(value, bool) and key in Job.model_fields and Job.model_fields[key].annotation is not bool:
-                raise ConfigError(f"{self._located((key,))}{key}: got {str(value).lower()}; it is not a switch")
+            if key not in Job.model_fields or Job.model_fields[key].annotation is bool:
+                continue
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, bool):
+                    raise ConfigError(f"{self._located((key,))}{key}: got {str(item).lower()}; it is not a switch")
 
     def _opened(self, key: str, where: str) -> Any:
         """The list or mapping under this key in plain form; the preset's default where nothing is given."""

@@ -26,6 +26,8 @@ from nst_nd.sidecar import companions, described, plain, sidecar_of, steps_table
 
 # the only files that leave their sampling rate open
 _RATELESS = (".csv", ".npy")
+# the only files whose fourth axis may hold channels
+_WITH_AXES = (".nii", ".nii.gz", ".hdr", ".img")
 _RESEARCH = "for research, not for diagnosis"
 
 
@@ -69,12 +71,14 @@ def run_job(
 
     make_folder: make the output's folder if need be. should_stop: see stylize; once it is True, the best so far is
     written, or Interrupted raised where there is nothing yet.
-    Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind.
+    Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind, unless the message
+    says that the result is written and only its sidecar is not.
     """
     started = time.perf_counter()
     output = Path(job.output)
     check_output(output, _files(job), overwrite=overwrite, make_folder=make_folder)
     pick_device(job.device)
+    files = [described(path, role=role) for role, path in _roles(job) if path.is_file()]
     inputs = _read(job)
     _check_kind(output, inputs.first)
     if should_stop():
@@ -93,7 +97,7 @@ def run_job(
         output.parent.mkdir(parents=True, exist_ok=True)
     said = save(result.sample, output, overwrite=overwrite)
     seconds = time.perf_counter() - started
-    record = _record(job, inputs, result, [*_notes(job, inputs), *result.notes, *said], metrics, seconds)
+    record = _record(job, files, inputs, result, [*_notes(job, inputs), *result.notes, *said], metrics, seconds)
     return Done(output, write_sidecar(record, output, overwrite=overwrite), record, result.interrupted)
 
 
@@ -141,6 +145,11 @@ def _read(job: Job) -> _Inputs:
         return load(path, kind=job.kind, rate=rate, channels=job.channels)
 
     _check_init(job)
+    suffixes = {suffix_of(path) for path in _files(job)}
+    if job.rate is not None and not suffixes & set(_RATELESS):
+        raise ConfigError(f"rate: is for {' and '.join(_RATELESS)} files; the others say theirs")
+    if job.channels and not suffixes & set(_WITH_AXES):
+        raise ConfigError(f"channels: is for {', '.join(_WITH_AXES)} files")
     content = None if job.content is None else read(job.content)
     styles = [Style(read(s.path), s.weight, None if s.mask is None else read(s.mask)) for s in job.style]
     init = None if job.init in INIT_WORDS else read(job.init)
@@ -191,7 +200,13 @@ def _notes(job: Job, inputs: _Inputs) -> list[str]:
 
 
 def _record(
-    job: Job, inputs: _Inputs, result: Result, notes: list[str], metrics: dict[str, float], seconds: float
+    job: Job,
+    files: list[dict[str, Any]],
+    inputs: _Inputs,
+    result: Result,
+    notes: list[str],
+    metrics: dict[str, float],
+    seconds: float,
 ) -> dict[str, Any]:
     device = pick_device(result.settings.device)
     memory = {"peak_memory_bytes": peak_memory()}
@@ -203,7 +218,7 @@ def _record(
         **research,
         "versions": versions(),
         "kind": inputs.first.kind,
-        "inputs": [described(path, role=role) for role, path in _roles(job)],
+        "inputs": files,
         "output": described(Path(job.output)),
         "shape": result.sample.shape,
         "settings": _without_folders(result.settings, job.init),
@@ -211,7 +226,7 @@ def _record(
         "networks": [_network_name(name, result.settings) for name in result.networks],
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "threads": torch.get_num_threads(),
+        "threads": result.settings.threads or torch.get_num_threads(),
         "seconds": round(seconds, 3),
         **memory,
         "metrics": metrics,

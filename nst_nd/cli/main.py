@@ -18,7 +18,7 @@ from nst_nd import __version__
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.transfer import run, stylize, texture
-from nst_nd.errors import ExitStatus, NstError
+from nst_nd.errors import ExitStatus, Interrupted, NstError
 
 MOST_LINES = 3
 
@@ -77,6 +77,9 @@ def _status(args: list[str]) -> int:
     except BrokenPipeError:  # e.g. `| head`: nobody reads on, and the last flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.BUG
+    except KeyboardInterrupt:
+        stopped = Interrupted("interrupted; nothing is written")
+        return _report(stopped, as_json="--json" in args, debug="--debug" in args)
     except Exception as error:
         return _report(error, as_json="--json" in args, debug="--debug" in args)
     return int(status or 0)

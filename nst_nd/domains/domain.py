@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd.domains.settings import Settings
-from nst_nd.errors import InputError
+from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Data, Kind, Sample
 
 # model units span about 255, as the networks trained on photographs expect
@@ -98,16 +98,19 @@ def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind)
     """InputError unless there is a style, everything is of this kind and no style is constant."""
     if not styles:
         raise InputError("no style given; at least one is needed")
+    kinds = {sample.kind for sample in (content, *styles) if sample is not None}
+    if len(kinds) == 1 and kinds != {kind}:
+        raise ConfigError(f"this preset takes signals of kind {kind}, these are of kind {kinds.pop()}; choose another")
     for what, sample in [("content", content), *(("style", s) for s in styles)]:
         if sample is not None and sample.kind != kind:
             raise InputError(
                 f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind"
             )
     for style in styles:
-        if style.data.max() == style.data.min():
-            raise InputError(
-                f"the style is constant (every sample is {style.data.flat[0]:g}); it has no texture to transfer"
-            )
+        flat = style.data.reshape(style.nc, -1)
+        if np.all(flat.max(axis=1) == flat.min(axis=1)):
+            values = ", ".join(f"{v:g}" for v in flat[:4, 0])
+            raise InputError(f"the style is constant (every sample is {values}); it has no texture to transfer")
 
 
 def refuse_channels(content: Sample, style: Sample, advice: str) -> InputError:

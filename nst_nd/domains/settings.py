@@ -14,6 +14,9 @@ from nst_nd.nd import Padding, Pooling
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# far above any use, far below what brings a machine down
+MOST_THREADS = 256
+Size = Annotated[int, Field(ge=1, le=65536)]
 # what `init` may name without a file
 INIT_WORDS = ("content", "noise", "style")
 Preset = Literal["image", "audio", "ecg", "volume", "ct"]
@@ -36,13 +39,17 @@ class ExtractorSettings(Model):
     name: Literal["vgg19", "random", "spectrogram", "module"]
     label: str | None = None
     seed: int = Field(0, ge=0, description="random, spectrogram: seed of the kernels")
-    widths: tuple[int, ...] | None = Field(None, description="random, spectrogram: kernel widths")
-    channels: tuple[int, ...] | None = Field(None, description="random: output channels of each stage")
+    widths: Annotated[tuple[Size, ...], Field(max_length=32)] | None = Field(
+        None, description="random, spectrogram: kernel widths"
+    )
+    channels: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=16)] | None = Field(
+        None, description="random: output channels of each stage"
+    )
     octave: int = Field(0, ge=0, le=16, description="random: halve the signal this many times first")
     zero_mean: bool = Field(False, description="random: kernels of the first stage that do not see the level")
-    window: int = Field(2048, ge=2, description="spectrogram: samples per window")
-    hop: int = Field(512, ge=1, description="spectrogram: samples from frame to frame")
-    filters: int = Field(128, ge=1, description="spectrogram: kernels of each width")
+    window: int = Field(2048, ge=2, le=1 << 20, description="spectrogram: samples per window")
+    hop: int = Field(512, ge=1, le=1 << 20, description="spectrogram: samples from frame to frame")
+    filters: int = Field(128, ge=1, le=8192, description="spectrogram: kernels of each width")
     module: str | None = Field(None, description="module: where it is, e.g. monai.networks.nets.BasicUNet")
     arguments: dict[str, Any] = Field(default_factory=dict, description="module: its constructor's arguments")
     weights: str | None = Field(None, description="module: a .safetensors file or a plain checkpoint of tensors")
@@ -109,7 +116,7 @@ class Settings(Model):
         None, description="volumes: statistics only where values lie within these two"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
-    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own choice if absent")
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS, description="CPU threads; torch's own choice if absent")
 
     @field_validator("extractor", mode="before")
     @classmethod

@@ -28,6 +28,17 @@ from nst_nd.features.iterate import Iterate
 from nst_nd.features.statistics import STATISTICS
 from nst_nd.sample import Grid, Sample
 
+# settings that only some kinds of signal know: given for another they are an error, not a wish that is lost
+ONLY = {
+    "original_colors": ("image",),
+    "style_scale": ("image",),
+    "range_weight": ("image", "audio"),
+    "window": ("volume",),
+    "lock_mm": ("volume",),
+    "protect": ("volume",),
+    "region": ("volume",),
+}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -59,9 +70,14 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
         if layers in settings:  # the preset's weights belong to the preset's layers
             defaults.pop(f"{layers.removesuffix('s')}_weights", None)
     try:
-        return Settings.model_validate({**defaults, **settings, "preset": preset})
+        resolved = Settings.model_validate({**defaults, **settings, "preset": preset})
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+    idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
+    if idle:
+        kinds = " and ".join(ONLY[idle[0]])
+        raise ConfigError(f"{', '.join(idle)}: works on {kinds} only; the preset is {preset}\nleave it out")
+    return resolved
 
 
 def explain(error: ValidationError) -> str:
@@ -106,10 +122,13 @@ def stylize(
     resolved = resolve(settings, kind)
     if init is None and resolved.init not in INIT_WORDS:
         raise ConfigError(f"init is {resolved.init!r}; allowed: {', '.join(INIT_WORDS)}, or a Sample")
-    if resolved.threads is not None:
-        torch.set_num_threads(resolved.threads)
-    run = _Run(content, style_list, resolved, size, init, mask)
-    return run.go(on_step or (lambda _: None), should_stop or (lambda: False))
+    before = torch.get_num_threads()
+    torch.set_num_threads(resolved.threads or before)
+    try:
+        run = _Run(content, style_list, resolved, size, init, mask)
+        return run.go(on_step or (lambda _: None), should_stop or (lambda: False))
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Run:
@@ -164,7 +183,7 @@ class _Run:
         full = tuple(self.base.shape[2:])
         scales = scale_sizes(full, self.settings.scales, least)
         for style in self.prepared.styles:  # a scale has to be large enough for every style as well
-            shares = {share for _, share in scale_sizes(style.shape[2:], self.settings.scales, least)}
+            shares = {share for _, share in scale_sizes(style.shape[2:], self.settings.scales, least, "the style")}
             scales = [scale for scale in scales if scale[1] in shares]
         if self.settings.iterations == 0:
             scales = scales[-1:]
@@ -189,7 +208,9 @@ class _Run:
                 if should_stop():
                     return nd.resize(best, full), history, True
         if progress.restarts:
-            self.notes.append(f"the optimiser went astray and was restarted {progress.restarts} times")
+            self.notes.append(
+                f"the optimiser went astray {progress.restarts} times and was sent back to the best so far"
+            )
         assert z is not None
         return z, history, False
 

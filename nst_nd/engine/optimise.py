@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ def optimise(
         progress.iteration += 1
         yield _step(progress, objective, values, z), best
     if iterations and _astray(float(value_and_grad(objective, iterate.signal(z))[0].sum()), first, best_value):
+        progress.restarts += 1
         z.copy_(best)
 
 
@@ -126,7 +128,8 @@ def _step(progress: Progress, objective: Objective, values: Tensor, z: Tensor) -
 
 def peak_memory() -> int:
     """Peak resident bytes of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _lost(objective: Objective, values: Tensor, progress: Progress, restarts: int) -> str:

@@ -47,11 +47,10 @@ class LBFGS:
 
     def step(self, z: Tensor, grad: Tensor) -> None:
         """See Optimiser.step."""
-        self._remember(grad)
         if self.scale is None:
-            direction = grad * (-self.first_step / _rms(grad).clamp_min(1e-30))
-        else:
-            direction = self._two_loops(grad).mul_(-self.learning_rate)
+            self.scale = self.first_step / self.learning_rate / _rms(grad).clamp_min(1e-30)
+        self._remember(grad)
+        direction = self._two_loops(grad, self.scale).mul_(-self.learning_rate)
         direction.mul_((LONGEST_STEP / _rms(direction).clamp_min(1e-30)).clamp_max(1.0))
         z.add_(direction)
         self.previous = (direction, grad.clone())
@@ -64,19 +63,19 @@ class LBFGS:
         ys, yy = _dot(y, s), _dot(y, y)
         good = ys > LEAST_CURVATURE * yy
         rho = torch.where(good, 1.0 / torch.where(good, ys, 1.0), 0.0)
-        old = grad.new_ones(()) if self.scale is None else self.scale
-        self.scale = torch.where(good, ys / torch.where(good, yy, 1.0), old)
+        assert self.scale is not None
+        # without curvature the scale that made the first step stays: a steepest descent of known length
+        self.scale = torch.where(good, ys / torch.where(good, yy, 1.0), self.scale)
         self.pairs.append((s, y, rho))
 
-    def _two_loops(self, grad: Tensor) -> Tensor:
-        assert self.scale is not None
+    def _two_loops(self, grad: Tensor, scale: Tensor) -> Tensor:
         q = grad.clone()
         factors = []
         for s, y, rho in reversed(self.pairs):
             alpha = rho * _dot(s, q)
             q.sub_(alpha * y)
             factors.append(alpha)
-        q.mul_(self.scale)
+        q.mul_(scale)
         for (s, y, rho), alpha in zip(self.pairs, reversed(factors), strict=True):
             q.add_((alpha - rho * _dot(y, q)) * s)
         return q

@@ -8,7 +8,7 @@ from nst_nd.errors import InputError
 
 
 def scale_sizes(
-    shape: Sequence[int], shares: Sequence[float], least: Sequence[int]
+    shape: Sequence[int], shares: Sequence[float], least: Sequence[int], what: str = "the signal"
 ) -> list[tuple[tuple[int, ...], float]]:
     """(size, share) from coarse to fine; scales on which an axis would be smaller than `least` are left out.
 
@@ -16,7 +16,7 @@ def scale_sizes(
     """
     if any(n < m for n, m in zip(shape, least, strict=True)):
         got, need = ("x".join(str(n) for n in s) for s in (shape, least))
-        raise InputError(f"the signal has size {got}; these layers need at least {need}\nuse layers less deep")
+        raise InputError(f"{what} has size {got}; these layers need at least {need}\nuse layers less deep")
     sizes = [(tuple(max(1, round(n * share)) for n in shape), share) for share in shares]
     return [(size, s) for size, s in sizes if all(n >= m for n, m in zip(size, least, strict=True))]
 

@@ -42,7 +42,8 @@ def content_scale(target: Tensor, normalisation: ContentNormalisation) -> Tensor
     """
     if normalisation == "relative" and not target.any():
         raise InputError(
-            "the content has no activation at all in this layer (a constant signal?); it cannot be a target"
+            "the content has no activation at all in a content layer (is it silent?)\n"
+            "use content_weight 0, or make a texture"
         )
     return _CONTENT[normalisation](target)
 

@@ -43,12 +43,14 @@ def random_network(
     """
     widths, channels = tuple(widths), tuple(channels)
     kernel = pool_kernel or (2,) * ndim
-    if ndim not in nd.AXES or octave < 0 or min(kernel, default=0) < 1:
-        raise ConfigError(f"random network got ndim={ndim}, octave={octave}, pool_kernel={kernel}; 1 to 3, 0 up, 1 up")
+    if ndim not in nd.AXES or octave < 0:
+        raise ConfigError(f"random network got ndim={ndim}, octave={octave}; allowed: 1 to 3, and 0 or more")
+    if len(kernel) != ndim or min(kernel) < 1:
+        raise ConfigError(f"pool_kernel is {kernel}; allowed: {ndim} sizes of 1 or more, one per axis")
     if nc < 1 or not widths or any(w < 1 or w % 2 == 0 for w in widths):
         raise ConfigError(f"random network got nc={nc}, widths={widths}; nc >= 1 and odd widths")
-    if not channels or channels[0] < len(widths) or min(channels) < 1 or len(kernel) != ndim:
-        raise ConfigError(f"random network got channels={channels}, pool_kernel={kernel} for widths={widths}")
+    if not channels or channels[0] < len(widths) or min(channels) < 1:
+        raise ConfigError(f"random network got channels={channels} for widths={widths}; at least one for each width")
     generator = torch.Generator().manual_seed(seed)
     shares = [channels[0] // len(widths) + (i < channels[0] % len(widths)) for i in range(len(widths))]
     stages: list[ChainStage] = []

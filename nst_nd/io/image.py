@@ -60,6 +60,10 @@ def to_sample(pixels: NDArray[Any], source: ImageSource, notes: list[str]) -> Sa
     data = as_data(colours, full_scale(source.dtype), wide=source.dtype.itemsize > 4)
     if source.orientation != 1:
         notes = [*notes, f"turned upright as its orientation tag ({source.orientation}) says"]
+    if alpha is not None:
+        notes = [*notes, "the alpha channel is kept beside the colours; transparent pixels count like others"]
+    if source.icc is not None:
+        notes = [*notes, "the colour profile is kept; values are used as they are stored"]
     kept = ImageSource(**{**vars(source), "alpha": alpha})
     grid = Grid(spacing=(1.0, 1.0), unit="px")
     return Sample(data, "image", "full scale", grid, COLOURS[colours.shape[0]], kept, tuple(notes))

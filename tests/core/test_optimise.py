@@ -174,6 +174,14 @@ def test_what_never_recovers_is_an_error_after_some_patience():
     assert fake.calls > PATIENCE
 
 
+def test_a_start_without_curvature_still_moves():
+    # concave where it starts: the first pair is no use, and steps keep the length of the first one
+    z = torch.full((1, 1, 5), 1.0, dtype=torch.float64)
+    _, values, best = run(lambda x: 1e-6 * torch.cos(x / 20.0).sum(), z, LBFGS(), 60)
+    assert float(best.min()) > 40.0
+    assert values[-1] < -0.9 * 5e-6
+
+
 def test_a_runaway_is_caught():
     z = torch.full((1, 1, 5), 0.1, dtype=torch.float64)
     progress, values, best = run(lambda x: (x**4).sum(), z, LBFGS(learning_rate=19.0), 4)

@@ -229,6 +229,11 @@ BAD_SETTINGS = [
     ({"device": "tpu"}, "device"),
     ({"device": "cuda:x"}, "device"),
     ({"window": (3.0, 1.0)}, "lower first"),
+    ({"window": (1.0, 3.0)}, "volume only"),
+    ({"region": (0.0, 1.0), "lock_mm": 2.0}, "lock_mm, region: works on volume only"),
+    ({"threads": 100_000}, "threads"),
+    ({"extractor": {"name": "random", "channels": (100_000_000,)}}, "channels"),
+    ({"preset": "audio"}, "kind audio"),
     ({"seed": -1}, "seed"),
     ({"preset": "picture"}, "allowed: image, audio"),
 ]
