@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from nst_nd.boxes import Box, Span, slices
 from nst_nd.errors import ConfigError, InputError
 
 Padding = Literal["zeros", "reflect", "replicate", "circular"]
@@ -54,6 +55,31 @@ def pad(x: Tensor, amount: Sequence[int], mode: Padding) -> Tensor:
     return F.pad(x, both, mode="constant" if mode == "zeros" else mode)
 
 
+def window(x: Tensor, have: Box, need: Box, size: Sequence[int], mode: Padding) -> Tensor:
+    """The box `need` of a signal of `size` continued beyond its ends, from x, which holds the box `have` of it.
+
+    Along each axis either all that is needed is there, or it reaches an end that `mode` continues. What need not be
+    made up is a view.
+    """
+    if need == have:
+        return x
+    kept, there, amounts = [], [], []
+    for n, h, length in zip(need, have, size, strict=True):
+        low, high = max(0, h.start - n.start), max(0, n.stop - h.stop)
+        if (low and h.start != 0) or (high and h.stop != length) or (mode == "circular" and low + high and h.start):
+            raise ValueError(f"a tile that has {have} of {tuple(size)} cannot show {need}")
+        # a mirror or a circle shows positions that may lie outside of what is needed
+        keep = h if low or high else n
+        kept.append(keep)
+        there.append(Span(keep.start - low, keep.stop + high))
+        amounts.append((low, high))
+    x = x[slices(tuple(kept), have)]
+    if any(low or high for low, high in amounts):
+        both = [n for low_high in reversed(amounts) for n in low_high]
+        x = F.pad(x, both, mode="constant" if mode == "zeros" else mode)
+    return x if tuple(there) == need else x[slices(need, tuple(there))]
+
+
 def convolve(
     x: Tensor,
     weight: Tensor,
@@ -61,18 +87,33 @@ def convolve(
     *,
     stride: Sequence[int],
     dilation: Sequence[int],
-    padding: Padding = "zeros",
+    padding: Padding | None = "zeros",
 ) -> Tensor:
-    """Cross-correlation that keeps the size when the stride is 1 (odd kernels), with any kind of border."""
+    """Cross-correlation that keeps the size when the stride is 1 (odd kernels), with any kind of border.
+
+    padding: None leaves the border away, and the result is smaller by it.
+    """
     amount = [(k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     if padding != "zeros":
-        x, amount = pad(x, amount, padding), [0] * len(amount)
+        x, amount = x if padding is None else pad(x, amount, padding), [0] * len(amount)
     return _CONV[spatial_axes(x)](x, weight, bias, tuple(stride), tuple(amount), tuple(dilation))
+
+
+def empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    """An array [1, C, *space] of the kind of `like`, with the channels innermost where there is such a layout."""
+    layout = _CHANNELS_LAST.get(len(shape) - 2, torch.contiguous_format)
+    return torch.empty(tuple(shape), dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def pool(x: Tensor, kernel: Sequence[int], mode: Pooling) -> Tensor:
     """Non-overlapping pooling: the stride is the kernel, and what does not fill a last window is left out."""
     return _POOL[mode][spatial_axes(x)](x, tuple(kernel), tuple(kernel))
+
+
+def cell_means(x: Tensor, cell: Sequence[int]) -> Tensor:
+    """[B, C, *space] as means over cells; what does not fill a last cell is the mean of what is there."""
+    pool_of = _POOL["average"][spatial_axes(x)]
+    return pool_of(x, tuple(cell), tuple(cell), ceil_mode=True, count_include_pad=False)
 
 
 def area_mean(x: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.errors import InputError
 
 Kind = Literal["image", "audio", "ecg", "volume"]
@@ -62,9 +63,9 @@ class Sample:
         if self.data.size == 0:
             raise InputError(f"sample data is empty: shape {self.data.shape}")
         # min and max carry NaN and Inf along, and need no array of flags beside the data
-        low, high = float(self.data.min()), float(self.data.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            bad = int(self.data.size - np.count_nonzero(np.isfinite(self.data)))
+        if not np.isfinite(scratch.extremes(self.data)).all():
+            parts = (self.data[:, piece] for piece in scratch.chunks(self.data, 1))
+            bad = self.data.size - sum(int(np.count_nonzero(np.isfinite(part))) for part in parts)
             raise InputError(f"{bad} of {self.data.size} samples are NaN or infinite; all must be finite")
         if len(self.grid.spacing) != self.data.ndim - 1:
             raise InputError(f"grid has {len(self.grid.spacing)} axes, data has {self.data.ndim - 1}")

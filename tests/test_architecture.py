@@ -15,19 +15,20 @@ FILES = sorted(ROOT.rglob("*.py"))
 # what a module may import lies on an earlier line, or in the same package
 LAYERS = (
     {"errors"},
+    {"scratch", "boxes"},
     {"sample", "nd", "marked_yaml"},
     {"kernels"},
     {"features"},
     {"engine"},
     {"domains"},
-    {"config", "sidecar"},
+    {"config", "sidecar", "checkpoint"},
     {"draft"},
     {"job"},
     {"cli"},
     {"__main__"},
 )
 # seen from anywhere above the domains; sees these only
-IO_SEES = {"errors", "sample"}
+IO_SEES = {"errors", "scratch", "sample"}
 LONGEST_FILE = 400
 # names that exist once per number of dimensions
 PER_DIMENSION = ("conv1d", "conv2d", "conv3d", "pool1d", "pool2d", "pool3d", "linear1d", "bilinear", "trilinear")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nst_nd import scratch
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Data, Kind, Sample
@@ -32,23 +33,33 @@ class Scaling:
 
     def encode(self, data: Data) -> Float[Tensor, "1 channel *space"]:
         """[C, *space] in data units -> [1, C, *space] float32 in model units."""
-        shape = (-1,) + (1,) * (data.ndim - 1)
-        model = (data - self.offset.reshape(shape)) * self.gain.reshape(shape)
-        return torch.from_numpy(np.ascontiguousarray(model, dtype=np.float32))[None]
+        gain, offset = self._columns(data.ndim)
+        model = scratch.piecewise(lambda piece: (piece - offset) * gain, data, nc=len(data), dtype=np.float32)
+        return torch.from_numpy(model)[None]
 
     def apply(self, data: Data, change: Float[Tensor, "1 channel *space"]) -> Data:
         """data + change in data units, in data's dtype: where change is 0, data stays bit for bit."""
-        shape = (-1,) + (1,) * (data.ndim - 1)
-        delta = change[0].cpu().numpy().astype(np.float64) / self.gain.reshape(shape)
-        out = (data + delta).astype(data.dtype)
-        np.copyto(out, data, where=delta == 0.0)  # -0.0 + 0.0 would be 0.0
-        return out
+        gain, _ = self._columns(data.ndim)
+
+        def changed(before: Data, by: Tensor) -> Data:
+            delta = by.cpu().numpy().astype(np.float64) / gain
+            return np.where(delta == 0.0, before, (before + delta).astype(before.dtype))  # -0.0 + 0.0 would be 0.0
+
+        return scratch.piecewise(changed, data, change[0], nc=len(data), dtype=data.dtype)
 
     def decode(self, model: Float[Tensor, "1 channel *space"]) -> Data:
         """[1, C, *space] in model units -> [C, *space] float32 in data units."""
-        shape = (-1,) + (1,) * (model.dim() - 2)
-        array = model[0].cpu().numpy().astype(np.float64)
-        return (array / self.gain.reshape(shape) + self.offset.reshape(shape)).astype(np.float32)
+        gain, offset = self._columns(model.dim() - 1)
+
+        def decoded(piece: Tensor) -> Data:
+            return piece.cpu().numpy().astype(np.float64) / gain + offset
+
+        return scratch.piecewise(decoded, model[0], nc=model.shape[1], dtype=np.float32)
+
+    def _columns(self, axes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Gain and offset, to go with data of so many axes."""
+        shape = (-1,) + (1,) * (axes - 1)
+        return self.gain.reshape(shape), self.offset.reshape(shape)
 
 
 def uniform_scaling(nc: int, gain: float, offset: float) -> Scaling:
@@ -107,9 +118,9 @@ def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind)
                 f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind"
             )
     for style in styles:
-        flat = style.data.reshape(style.nc, -1)
-        if np.all(flat.max(axis=1) == flat.min(axis=1)):
-            values = ", ".join(f"{v:g}" for v in flat[:4, 0])
+        low, high = scratch.extremes(style.data)
+        if np.all(high == low):
+            values = ", ".join(f"{v:g}" for v in low[:4])
             raise InputError(f"the style is constant (every sample is {values}); it has no texture to transfer")
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nst_nd import nd
+from nst_nd import nd, scratch
 from nst_nd.domains.domain import Prepared
 from nst_nd.errors import ConfigError, InputError
-from nst_nd.sample import Sample
+from nst_nd.sample import Data, Sample
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,16 @@ def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Styl
         if content is None:
             raise InputError("a mask needs a content")
         given = _mask_tensor(mask, content, "mask")
-        free = (given > 0).to(given) if free is None else free * (given > 0)
-        weight = given if weight is None else weight * given
+        free = _of(lambda m: m > 0, given) if free is None else _of(lambda m, f: f * (m > 0), given, free)
+        weight = given if weight is None else _of(np.multiply, weight, given)
     style_weights = list(prepared.style_weights or [None] * len(styles))
     for i, style in enumerate(styles):
         if style.mask is not None:
             given = _mask_tensor(style.mask, style.sample, "style mask")
             given = nd.resize(given, prepared.styles[i].shape[2:])
             own = style_weights[i]
-            style_weights[i] = given if own is None else own * given
-    if (weight is not None and not weight.any()) or any(w is not None and not w.any() for w in style_weights):
+            style_weights[i] = given if own is None else _of(np.multiply, own, given)
+    if any(w is not None and _limits(w[0].numpy()) == (0.0, 0.0) for w in (weight, *style_weights)):
         raise InputError("a mask (with the preset's region) leaves no position to take statistics from")
     return replace(prepared, free=free, weight=weight, style_weights=tuple(style_weights))
 
@@ -57,8 +59,19 @@ def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Styl
 def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
     if mask.shape != like.shape:
         raise InputError(f"the {what} has size {mask.shape}, what it covers {like.shape}; they must agree")
-    if mask.data.min() < 0 or mask.data.max() > 1 or not mask.data.any():
-        raise InputError(
-            f"the {what} has values {mask.data.min():g} to {mask.data.max():g}; allowed: 0 to 1, not 0 everywhere"
-        )
-    return torch.from_numpy(mask.data.mean(axis=0, dtype="float32"))[None, None]
+    low, high = _limits(mask.data)
+    if low < 0 or high > 1 or high == 0:
+        raise InputError(f"the {what} has values {low:g} to {high:g}; allowed: 0 to 1, not 0 everywhere")
+    mean = scratch.piecewise(lambda m: m.mean(axis=0, dtype=np.float32), mask.data, nc=1, dtype=np.float32)
+    return torch.from_numpy(mean)[None]
+
+
+def _limits(data: Data) -> tuple[float, float]:
+    low, high = scratch.extremes(data)
+    return float(low.min()), float(high.max())
+
+
+def _of(function: Callable[..., Any], *masks: Tensor) -> Tensor:
+    """A function of masks [1, 1, *space], position by position."""
+    arrays = (mask[0].numpy() for mask in masks)
+    return torch.from_numpy(scratch.piecewise(function, *arrays, nc=1, dtype=np.float32))[None]

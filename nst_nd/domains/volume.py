@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nst_nd import scratch
 from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together, refuse_channels
+from nst_nd.domains.filters import detail, eroded, gaussian
 from nst_nd.domains.octaves import octave_layers, octaves
+from nst_nd.domains.selection import percentiles
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import InputError
-from nst_nd.features.iterate import Iterate
-from nst_nd.sample import Kind, Sample
+from nst_nd.sample import Data, Kind, Sample
 
 # intensities between these percentiles span the 255 model units
 PERCENTILES = (0.5, 99.5)
@@ -129,9 +132,9 @@ def _scalings(samples: Sequence[Sample], settings: Settings, notes: list[str]) -
 
 def _percentiles(sample: Sample) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Lowest and highest value per channel but for outliers; all values where that leaves nothing."""
-    flat = sample.data.reshape(sample.nc, -1)
-    low, high = np.percentile(flat, PERCENTILES, axis=1)
-    return np.where(high > low, low, flat.min(1)), np.where(high > low, high, flat.max(1))
+    low, high = np.transpose([percentiles(sample.data[c : c + 1], PERCENTILES) for c in range(sample.nc)])
+    lowest, highest = scratch.extremes(sample.data)
+    return np.where(high > low, low, lowest), np.where(high > low, high, highest)
 
 
 def pool_kernel(spacing: Sequence[float], notes: list[str]) -> tuple[int, ...]:
@@ -163,12 +166,11 @@ def _allowed(sample: Sample, settings: Settings) -> tuple[Tensor | None, Tensor 
     """
     free: NDArray[np.bool_] | None = None
     if settings.protect is not None:
-        low, high = settings.protect
-        free = np.all((sample.data >= low) & (sample.data <= high), axis=0)
+        free = _within(sample.data, settings.protect)
     if settings.region is None:
         return (None if free is None else _as_mask(free, sample, settings.protect)), None
     tissue, inner = _tissue(sample, settings.region)
-    free = tissue if free is None else free & tissue
+    free = tissue if free is None else scratch.piecewise(np.logical_and, free, tissue, nc=1, dtype=np.bool_)
     return _as_mask(free, sample, settings.region), _as_mask(inner, sample, settings.region)
 
 
@@ -178,29 +180,36 @@ def _detail(model: Tensor, sample: Sample, free: Tensor | None, settings: Settin
     The change is added to the content itself in the end; the steps at the region's border, which are a hundred times
     the noise, would otherwise decide every statistic near them.
     """
-    return Iterate(torch.zeros_like(model), _lock(sample, settings), free).change(model)
+    assert free is not None  # a region is one
+    return detail(model, _lock(sample, settings), free)
 
 
 def _tissue(sample: Sample, limits: tuple[float, float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Voxels whose smoothed values lie within the limits, and those of them away from the border.
+    """Voxels [1, *space] whose smoothed values lie within the limits, and those of them away from the border.
 
     Smoothing first keeps noise from deciding which voxels count, which would bias the noise that is measured.
     """
-    from scipy.ndimage import binary_erosion, gaussian_filter
-
     finest = min(sample.grid.spacing)
     sigma = [REGION_MM / step if step < ANISOTROPY * finest else 0.0 for step in sample.grid.spacing]
-    low = np.stack([gaussian_filter(channel, sigma) for channel in sample.data])
-    inside = np.all((low >= limits[0]) & (low <= limits[1]), axis=0)
-    reach = np.ones([3 if s > 0 else 1 for s in sigma], dtype=bool)
-    return inside, binary_erosion(inside, reach, iterations=2, border_value=1)
+    each = [_within(gaussian(channel, sigma, channel.dtype)[None], limits) for channel in sample.data]
+    inside = reduce(partial(scratch.piecewise, np.logical_and, nc=1, dtype=np.bool_), each)
+    reach = [3 if s > 0 else 1 for s in sigma]
+    return inside, eroded(inside[0], reach, 2, border=True)[None]
+
+
+def _within(data: Data, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    """[1, *space]: whether the values of every channel of [C, *space] lie within the limits."""
+    low, high = limits
+    return scratch.piecewise(lambda piece: np.all((piece >= low) & (piece <= high), axis=0), data, nc=1, dtype=np.bool_)
 
 
 def _as_mask(inside: NDArray[np.bool_], sample: Sample, limits: tuple[float, float] | None) -> Tensor:
     limits = limits or (-np.inf, np.inf)
-    if not inside.any():
+    mask = scratch.piecewise(np.positive, inside.view(np.uint8), nc=1, dtype=np.float32)
+    if not scratch.extremes(mask)[1].any():
+        lows, highs = scratch.extremes(sample.data)
         raise InputError(
             f"no region lies between {limits[0]:g} and {limits[1]:g} "
-            f"(values {sample.data.min():g} to {sample.data.max():g}); wrong preset or modality?"
+            f"(values {lows.min():g} to {highs.max():g}); wrong preset or modality?"
         )
-    return torch.from_numpy(inside.astype(np.float32))[None, None]
+    return torch.from_numpy(mask)[None]

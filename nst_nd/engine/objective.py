@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from nst_nd.features.costs import ContentNormalisation, StyleNormalisation, content_scale, style_cost
+from nst_nd.boxes import Box
+from nst_nd.engine.field import Field
+from nst_nd.features.costs import AdditiveCost, ContentNormalisation, StyleNormalisation, content_scale, style_cost
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.statistics import Moments, Statistic
 
@@ -19,7 +21,7 @@ class ContentTerm:
     name: str
     tap: str
     weight: float
-    target: Tensor
+    target: Tensor | Field
     scale: Tensor | float
 
     @classmethod
@@ -58,7 +60,7 @@ class Branch:
     content: tuple[ContentTerm, ...]
     style: tuple[StyleTerm, ...]
     pivots: dict[str, Tensor] = field(default_factory=dict)
-    masks: dict[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor | Field] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,11 +75,29 @@ class Branch:
 
 @dataclass(frozen=True)
 class SignalTerm:
-    """weight * cost of the generated signal itself, without a network: total variation, range."""
+    """weight * cost of the generated signal itself, without a network: total variation, range.
+
+    A cost that is an AdditiveCost can be evaluated part by part; any other one needs the whole signal at once.
+    """
 
     name: str
     weight: float
     cost: Callable[[Tensor], Tensor]
+
+    @property
+    def additive(self) -> bool:
+        """Whether the cost is a sum over parts of the signal."""
+        return isinstance(self.cost, AdditiveCost)
+
+    @property
+    def halo(self) -> int:
+        """Positions around a part that its cost looks at."""
+        return self.cost.halo if isinstance(self.cost, AdditiveCost) else 0
+
+    def part(self, x: Tensor, have: Box, core: Box, size: Sequence[int]) -> Tensor:
+        """The unweighted share of the positions `core` of a signal of `size`, from x, which holds the box `have`."""
+        assert isinstance(self.cost, AdditiveCost)
+        return self.cost.part(x, have, core, size)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.features.extractor import AutogradLayer, Layer
+from nst_nd.features.layer import AutogradLayer, Layer
+from nst_nd.features.window import Cut, needed
 
 
 class _Fused(NamedTuple):
@@ -47,21 +48,44 @@ class Convolution(AutogradLayer):
         """Half of the dilated kernel."""
         return tuple((k - 1) * d // 2 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The dilated kernel."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.weight.shape[2:], self.dilation, strict=True))
+
+    @property
+    def border(self) -> nd.Padding | None:
+        """The padding, unless the kernel has length 1."""
+        return self.padding if any(self.halo) else None
+
+    def channels(self, nc: int) -> int:  # noqa: ARG002
+        """The weight's."""
+        return int(self.weight.shape[0])
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """The definition: convolution, bias, and ReLU where `rectify`."""
-        y = nd.convolve(x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=self.padding)
+        padding: nd.Padding | None = self.padding
+        if cut is not None:
+            x, padding = nd.window(x, cut.have, needed(self, cut.want), cut.size, self.padding), None
+        y = nd.convolve(x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=padding)
         return torch.relu(y) if self.rectify else y
 
-    def run(self, x: Tensor) -> tuple[Tensor, Any]:
+    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
         """Convolution and ReLU in one pass where the oneDNN kernel exists: the sum is never written out."""
         if not self._fusable(x):
-            return super().run(x)
+            return super().run(x, cut)
         border, inside, amount = None, x, self.halo
-        if self.padding != "zeros" and any(amount):
+        if cut is not None or (self.padding != "zeros" and any(amount)):
             with torch.enable_grad():
                 border = x.detach().requires_grad_()
-                padded = nd.pad(border, amount, self.padding)
+                padded = (
+                    nd.pad(border, amount, self.padding)
+                    if cut is None
+                    else nd.window(border, cut.have, needed(self, cut.want), cut.size, self.padding)
+                )
             inside, amount = nd.channels_last(padded.detach()), (0,) * len(amount)
+            if padded is border:  # a tile inside of the signal: nothing was added
+                border = None
         y = torch.ops.mkldnn._convolution_pointwise(
             inside, self.weight, self.bias, amount, self.stride, self.dilation, 1, "relu", [], ""
         )
@@ -99,8 +123,8 @@ class Convolution(AutogradLayer):
         return None
 
     def carry(self, weight: Tensor) -> Tensor:
-        """A mask keeps its place; a stride averages it over the cells that are joined."""
-        return weight if all(s == 1 for s in self.stride) else nd.pool(weight, self.stride, "average")
+        """A mask keeps its place; a stride averages it over the cells that are joined, the last one perhaps cut."""
+        return weight if all(s == 1 for s in self.stride) else nd.cell_means(weight, self.stride)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Convolution:
         """See Layer.to."""
@@ -125,9 +149,23 @@ class Rectifier(AutogradLayer):
         """One."""
         return (1,) * self.ndim
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """One."""
+        return (1,) * self.ndim
+
+    @property
+    def border(self) -> None:
+        """It never looks beyond the ends."""
+        return
+
+    def channels(self, nc: int) -> int:
+        """As many."""
+        return nc
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """max(x, 0)."""
-        return torch.relu(x)
+        return torch.relu(x if cut is None else nd.window(x, cut.have, cut.want, cut.size, "zeros"))
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""
@@ -162,9 +200,23 @@ class MultiWidth(AutogradLayer):
         """See Layer.least: the most demanding branch's."""
         return tuple(max(axis) for axis in zip(*(b.least(size) for b in self.branches), strict=True))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The widest branch's."""
+        return tuple(max(axis) for axis in zip(*(b.extent for b in self.branches), strict=True))
+
+    @property
+    def border(self) -> nd.Padding | None:
+        """The branches' common one."""
+        return next((b.border for b in self.branches if b.border is not None), None)
+
+    def channels(self, nc: int) -> int:
+        """The branches' together."""
+        return sum(b.channels(nc) for b in self.branches)
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """[B, C, *space] -> [B, sum of the branches' channels, *space]."""
-        return torch.relu(torch.cat([branch(x) for branch in self.branches], dim=1))
+        return torch.relu(torch.cat([branch(x, cut) for branch in self.branches], dim=1))
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from nst_nd import nd
+from nst_nd.boxes import Box, Span, slices
 from nst_nd.errors import InputError
 
 ContentNormalisation = Literal["relative", "mse", "gatys", "textbook"]
@@ -90,7 +93,67 @@ def out_of_range(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     x: [1, C, *space]. low, high: [C]. It keeps a result from being clipped when it is stored.
     """
+    return _excess(x, low, high).mean()
+
+
+def _excess(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     shape = (1, -1) + (1,) * (x.dim() - 2)
     low, high = low.view(shape), high.view(shape)
-    excess = (x - x.clamp(low, high)) / (high - low)
-    return excess.square().mean()
+    return ((x - x.clamp(low, high)) / (high - low)).square()
+
+
+@runtime_checkable
+class AdditiveCost(Protocol):
+    """A cost of the signal that is a sum over its parts, so that it can be tiled and shared out.
+
+    halo: positions around a part that its share depends on.
+    """
+
+    halo: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Of the whole signal."""
+
+    def part(self, x: Tensor, have: Box, core: Box, size: Sequence[int]) -> Tensor:
+        """The share of the positions `core` of a signal of `size`, from x, which holds the box `have`."""
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """`total_variation` as an additive cost: a difference belongs to the lower one of its two positions."""
+
+    exponent: float = 2.0
+    halo: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See total_variation."""
+        return nd.total_variation(x, self.exponent)
+
+    def part(self, x: Tensor, have: Box, core: Box, size: Sequence[int]) -> Tensor:
+        """See AdditiveCost.part."""
+        total = x.sum() * 0.0  # a signal of one position still has a gradient
+        for axis, n in enumerate(size):
+            if n > 1:
+                box = list(core)
+                box[axis] = Span(core[axis].start, min(n, core[axis].stop + 1))
+                differences = x[slices(tuple(box), have)].diff(dim=2 + axis)
+                count = x.shape[1] * math.prod(size) // n * (n - 1)
+                total = total + differences.abs().pow(self.exponent).sum() / count
+        return total
+
+
+@dataclass(frozen=True)
+class OutOfRange:
+    """`out_of_range` as an additive cost. low, high: [C]."""
+
+    low: Tensor
+    high: Tensor
+    halo: int = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See out_of_range."""
+        return out_of_range(x, self.low, self.high)
+
+    def part(self, x: Tensor, have: Box, core: Box, size: Sequence[int]) -> Tensor:
+        """See AdditiveCost.part."""
+        return _excess(x[slices(core, have)], self.low, self.high).sum() / (x.shape[1] * math.prod(size))

@@ -10,124 +10,40 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from nst_nd import nd
+from nst_nd.boxes import Box, size_of, slices, volume_of
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.layer import Layer
+from nst_nd.features.window import Windows, can_cut, output_size, windows
 
 # (tap, activation, gradient so far or None) -> gradient with the tap's own added; it may add in place
 Seed = Callable[[str, Tensor, Tensor | None], Tensor]
 
 
-@runtime_checkable
-class Layer(Protocol):
-    """One differentiable operation with the tap name of its output."""
-
-    @property
-    def name(self) -> str:
-        """Name of the tap at the output."""
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """Positions of the input, on each side, that an output position looks at beyond its own cell."""
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """Input positions per output position, per axis."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[B, C, *space] -> [B, C', *space / stride], differentiable."""
-
-    def run(self, x: Tensor) -> tuple[Tensor, Any]:
-        """The output, outside of any graph, and what `vjp` needs."""
-
-    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
-        """Gradient at the input from the gradient at the output; it may overwrite `grad`."""
-
-    def least(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The smallest input from which an output of `size` can be made."""
-
-    def carry(self, weight: Tensor) -> Tensor:
-        """A mask [1, 1, *space] at the input's resolution, brought to the output's as area fractions."""
-
-    def absorb(self, following: Layer) -> Layer | None:
-        """One layer that does this and the following one faster, if there is such a thing."""
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Layer:
-        """The same layer with its constants there."""
-
-
-class AutogradLayer:
-    """`run` and `vjp` by autograd, for layers whose definition is fast enough."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Defined by each layer."""
-        raise NotImplementedError
-
-    def run(self, x: Tensor) -> tuple[Tensor, Any]:
-        """See Layer.run."""
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            out = self(leaf)
-        return out.detach(), (leaf, out)
-
-    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
-        """See Layer.vjp."""
-        leaf, out = saved
-        at_input: Tensor
-        (at_input,) = torch.autograd.grad(out, leaf, grad)
-        return at_input
-
-    def least(self: Layer, size: Sequence[int]) -> tuple[int, ...]:
-        """See Layer.least: the stride's share, where borders ask for no more."""
-        return tuple(n * s for n, s in zip(size, self.stride, strict=True))
-
-    def absorb(self, following: Layer) -> Layer | None:  # noqa: ARG002
-        """See Layer.absorb: nothing by default."""
-        return None
-
-
-@dataclass(frozen=True)
-class Pool(AutogradLayer):
-    """Max or average pooling with stride = kernel."""
-
-    name: str
-    kernel: tuple[int, ...]
-    mode: nd.Pooling
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """Pooling looks at its own cell only."""
-        return (0,) * len(self.kernel)
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """The kernel."""
-        return self.kernel
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Each non-overlapping window's maximum or mean."""
-        return nd.pool(x, self.kernel, self.mode)
-
-    def carry(self, weight: Tensor) -> Tensor:
-        """See Layer.carry."""
-        return nd.pool(weight, self.kernel, "average")
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Pool:  # noqa: ARG002
-        """Nothing to move."""
-        return self
-
-
 @dataclass
 class Trace:
-    """What one forward run of a stage leaves for its way back."""
+    """What one forward run of a stage leaves for its way back.
+
+    taps: activations at the wanted taps; of a tile, the part that is the tile's own.
+    """
 
     out: Tensor
     taps: dict[str, Tensor]
     saved: Any
+    tile: Windows | None = None
+
+
+class Footprint(NamedTuple):
+    """Numbers (not bytes) held for one tile: `saved` from its run to its way back, `working` on top while it runs."""
+
+    saved: int
+    working: int
 
 
 @runtime_checkable
@@ -151,11 +67,26 @@ class Stage(Protocol):
     def forward(self, x: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """The output and the wanted taps, differentiable."""
 
-    def run(self, x: Tensor, wanted: frozenset[str]) -> Trace:
-        """The same outside of any graph, keeping what `vjp` needs."""
+    def output(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Size of the output for an input of `size`."""
+
+    def channels(self, nc: int) -> int:
+        """Channels of the output for an input of nc."""
+
+    def can_cut(self, axis: int, size: Sequence[int]) -> bool:
+        """Whether tiles may be smaller than an input of `size` along this axis."""
+
+    def windows(self, core: Box, size: Sequence[int], wanted: frozenset[str]) -> Windows:
+        """What the tile whose own part of the input is `core` reads, makes and owns."""
+
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
+        """The same outside of any graph, keeping what `vjp` needs if `keep`; x is what `tile` reads, if it is given."""
 
     def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
         """Gradient at the input, from `grad` at the output (None: nothing follows) and what `seed` adds at each tap."""
+
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
+        """Numbers that one run on a tile holds at once, for an input of nc channels."""
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """A mask [1, 1, *space] at the output and at each wanted tap."""
@@ -168,6 +99,15 @@ class Stage(Protocol):
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Stage:
         """The same stage with its constants there."""
+
+
+def _seed_inside(seed: Seed, tap: str, own: Tensor, grad: Tensor | None, held: Box, owned: Box) -> Tensor:
+    """A tap's gradient on the part of a tile that is its own, added into that on all of it."""
+    here = seed(tap, nd.channels_last(own), None)
+    if grad is None:
+        grad = nd.empty((*own.shape[:2], *size_of(held)), own).zero_()
+    grad[slices(owned, held)] += here
+    return grad
 
 
 @dataclass(frozen=True)
@@ -216,27 +156,67 @@ class ChainStage:
                 taps[layer.name] = x
         return x, taps
 
-    def run(self, x: Tensor, wanted: frozenset[str]) -> Trace:
+    def output(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.output."""
+        for layer in self.layers:
+            size = output_size(layer, size)
+        return tuple(size)
+
+    def channels(self, nc: int) -> int:
+        """See Stage.channels."""
+        for layer in self.layers:
+            nc = layer.channels(nc)
+        return nc
+
+    def can_cut(self, axis: int, size: Sequence[int]) -> bool:
+        """See Stage.can_cut."""
+        return can_cut(self.layers, axis, size)
+
+    def windows(self, core: Box, size: Sequence[int], wanted: frozenset[str]) -> Windows:
+        """See Stage.windows."""
+        return windows(self.layers, self.names, core, size, wanted)
+
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
         """See Stage.run."""
         taps, saved = {}, []
-        for layer in self.layers:
-            x, kept = layer.run(x)
-            saved.append(kept)
+        cuts = [None] * len(self.layers) if tile is None else tile.cuts
+        for layer, cut in zip(self.layers, cuts, strict=True):
+            x, kept = layer.run(x, cut)
+            if keep:
+                saved.append(kept)
+            del kept
             if layer.name in wanted:
-                taps[layer.name] = x
-        return Trace(x, taps, saved)
+                taps[layer.name] = x if tile is None or cut is None else x[slices(tile.owned[layer.name], cut.want)]
+        return Trace(x, taps, saved, tile)
 
     def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
         """See Stage.vjp. What a layer saved is let go as soon as it has been used."""
-        for layer in reversed(self.layers):
+        tile = trace.tile
+        for i, layer in reversed(list(enumerate(self.layers))):
             if layer.name in trace.taps:
-                grad = seed(layer.name, trace.taps.pop(layer.name), grad)
+                own = trace.taps.pop(layer.name)
+                if tile is None or tile.owned[layer.name] == tile.cuts[i].want:
+                    grad = seed(layer.name, own, grad)
+                else:
+                    grad = _seed_inside(seed, layer.name, own, grad, tile.cuts[i].want, tile.owned[layer.name])
+                del own
             saved = trace.saved.pop()
             if grad is None:
                 raise ConfigError(f"no cost reads {layer.name} or anything after it; cut the stage with until()")
             grad = layer.vjp(saved, grad)
         assert grad is not None
         return grad
+
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
+        """See Stage.footprint: all outputs are kept; gradients of two neighbours and of a tap come on top."""
+        sizes, taps = [nc * volume_of(tile.have)], [0]
+        for layer, cut in zip(self.layers, tile.cuts, strict=True):
+            nc = layer.channels(nc)
+            sizes.append(nc * volume_of(cut.want))
+            if layer.name in wanted:
+                taps.append(2 * nc * volume_of(tile.owned[layer.name]))
+        pairs = max(a + b for a, b in pairwise(sizes))
+        return Footprint(sum(sizes), pairs + max(taps))
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.carry."""

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from nst_nd import nd
+from nst_nd.boxes import Box
 from nst_nd.errors import ConfigError, InputError
-from nst_nd.features.extractor import Extractor, Seed, Trace
+from nst_nd.features.extractor import Extractor, Footprint, Seed, Trace
+from nst_nd.features.window import Windows
 
 
 class _Enough(Exception):  # noqa: N818
@@ -49,8 +51,30 @@ class ModuleStage:
         taps = named_outputs(self.module, x, wanted)
         return taps[[name for name in self.layers if name in taps][-1]], taps
 
-    def run(self, x: Tensor, wanted: frozenset[str]) -> Trace:
-        """See Stage.run: the graph is kept."""
+    def output(self, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.output; as far as the strides tell."""
+        return tuple(n // s for n, s in zip(size, self.stride_at(None), strict=True))
+
+    def channels(self, nc: int) -> int:
+        """See Stage.channels: nothing follows a module, so nobody needs to know."""
+        return nc
+
+    def can_cut(self, axis: int, size: Sequence[int]) -> bool:  # noqa: ARG002
+        """See Stage.can_cut: never."""
+        return False
+
+    def windows(self, core: Box, size: Sequence[int], wanted: frozenset[str]) -> Windows:
+        """See Stage.windows: a module has no tiles."""
+        raise ConfigError(f"a torch module looks at the whole signal of {tuple(size)}; it has no tile {core} {wanted}")
+
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
+        """See Stage.footprint: unknown."""
+        raise ConfigError(f"nothing is known of the memory of a torch module ({nc} channels, {tile}, {wanted})")
+
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
+        """See Stage.run: the graph is kept, and there are no tiles."""
+        assert tile is None
+        del keep
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             out, taps = self.forward(leaf, wanted)

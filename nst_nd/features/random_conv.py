@@ -10,7 +10,8 @@ import torch
 from nst_nd import nd
 from nst_nd.errors import ConfigError
 from nst_nd.features.convolution import Convolution, MultiWidth
-from nst_nd.features.extractor import ChainStage, Extractor, Layer, Pool
+from nst_nd.features.extractor import ChainStage, Extractor
+from nst_nd.features.layer import Layer, Pool
 
 WIDTHS = (3, 5, 9)
 CHANNELS = (24, 48, 96)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.errors import ConfigError
-from nst_nd.features.extractor import AutogradLayer
+from nst_nd.features.layer import AutogradLayer
+from nst_nd.features.window import Cut, needed
 
 # magnitudes are compressed as log(1 + |X| / FLOOR); model units put a waveform's root mean square at about 64
 FLOOR = 0.1
@@ -47,9 +48,29 @@ class LogSpectrogram(AutogradLayer):
         """The hop."""
         return (self.hop,)
 
-    def __call__(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch bins frame"]:
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The window."""
+        return (self.window.numel(),)
+
+    @property
+    def border(self) -> nd.Padding | None:
+        """Silence, where a frame reaches beyond its hop."""
+        return "zeros" if any(self.halo) else None
+
+    def channels(self, nc: int) -> int:
+        """A bin each."""
+        return nc * (self.window.numel() // 2 + 1)
+
+    def __call__(
+        self, x: Float[Tensor, "batch channel time"], cut: Cut | None = None
+    ) -> Float[Tensor, "batch bins frame"]:
         """See the class."""
-        frames = nd.pad(x, self.halo, "zeros").unfold(-1, self.window.numel(), self.hop)
+        if cut is None:
+            x = nd.pad(x, self.halo, "zeros")
+        else:
+            x = nd.window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
+        frames = x.unfold(-1, self.window.numel(), self.hop)
         spectrum = torch.fft.rfft(frames * self.window) / self.window.sum()
         power = spectrum.real.square() + spectrum.imag.square()
         level = torch.log1p((power + EPSILON).sqrt() / FLOOR)

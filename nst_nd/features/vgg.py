@@ -9,7 +9,8 @@ from torch import Tensor
 from nst_nd import nd
 from nst_nd.errors import ConfigError
 from nst_nd.features.convolution import Convolution, Rectifier
-from nst_nd.features.extractor import ChainStage, Extractor, Layer, Pool
+from nst_nd.features.extractor import ChainStage, Extractor
+from nst_nd.features.layer import Layer, Pool
 from nst_nd.features.weights import vgg19_weights
 
 MEAN_RGB = (123.68, 116.779, 103.939)

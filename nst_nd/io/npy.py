@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io.codec import ReadOptions
 from nst_nd.io.quantise import EXACT_INTEGER, as_data, to_floats, to_integers
-from nst_nd.sample import KINDS, Grid, Kind, Sample
+from nst_nd.sample import KINDS, Data, Grid, Kind, Sample
 
 _MAGIC = b"\x93NUMPY"
 _AXES: dict[Kind, tuple[int, str]] = {
@@ -60,7 +61,7 @@ class NpyCodec:
         kind = options.kind
         if kind is None:
             raise InputError(f"an NPY array does not say what it is: give kind, one of {', '.join(KINDS)}")
-        stored, version = _array(path.read_bytes())
+        stored, version = _array(path)
         spatial, axes = _AXES[kind]
         if stored.ndim not in (spatial, spatial + 1):
             raise InputError(f"has shape {stored.shape}; allowed for {kind}: {axes}")
@@ -70,7 +71,7 @@ class NpyCodec:
         fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
         source = NpySource(stored.dtype, scale, fortran, version, stored.ndim > spatial)
         wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
-        data = as_data(stored if source.channel_axis else stored[None], scale, wide=wide)
+        data = _real(stored if source.channel_axis else stored[None], scale, wide)
         notes = []
         if kind == "image" and (data.min() < 0 or data.max() > 1):
             notes.append(f"values lie outside 0..1: {data.min():g}..{data.max():g}")
@@ -95,9 +96,13 @@ class NpyCodec:
         return notes + clipped
 
 
-def _array(encoded: bytes) -> tuple[NDArray[Any], tuple[int, int]]:
-    """The array and its format version; never a pickle, and nothing allocated that the file does not hold."""
-    file = io.BytesIO(encoded)
+def _array(path: Path) -> tuple[NDArray[Any], tuple[int, int]]:
+    """The array, mapped, and its format version; never a pickle, and nothing that the file does not hold."""
+    with path.open("rb") as file:
+        return _mapped(file, path.stat().st_size)
+
+
+def _mapped(file: io.BufferedIOBase, size: int) -> tuple[NDArray[Any], tuple[int, int]]:
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
@@ -108,10 +113,20 @@ def _array(encoded: bytes) -> tuple[NDArray[Any], tuple[int, int]]:
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise InputError(f"holds {dtype}; allowed: integers and floats of up to 64 bits")
     start, needed = file.tell(), int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if min(shape, default=1) < 0 or len(encoded) - start != needed:
-        raise DecodeError(f"is truncated or broken: {len(encoded) - start} bytes where {shape} {dtype} is {needed}")
-    flat = np.frombuffer(encoded, dtype, offset=start)
+    if min(shape, default=1) < 0 or size - start != needed:
+        raise DecodeError(f"is truncated or broken: {size - start} bytes where {shape} {dtype} is {needed}")
+    flat = scratch.of_file(file, needed // dtype.itemsize, dtype, start)
     return flat.reshape(shape, order="F" if fortran else "C"), version
+
+
+def _real(stored: NDArray[Any], scale: float, wide: bool) -> Data:
+    """[channel, *space] as `as_data` gives it, by pieces."""
+    return scratch.piecewise(
+        lambda piece: as_data(piece, scale, wide=wide),
+        stored,
+        nc=len(stored),
+        dtype=np.float64 if wide else np.float32,
+    )
 
 
 def _scale(stored: NDArray[Any], kind: Kind) -> float:

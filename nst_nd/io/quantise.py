@@ -29,6 +29,15 @@ def to_integers(
     spare_lowest: never give the lowest value, where the format means a gap by it. Returns the integers, in the byte
     order of the dtype, and a note that counts what was clipped, if anything was.
     """
+    stored, clipped = rounded(values, dtype, bits, spare_lowest=spare_lowest)
+    low, high = limits(dtype, bits)
+    return stored, _note(clipped, stored.size, f"{low + spare_lowest}..{high}")
+
+
+def rounded(
+    values: NDArray[Any], dtype: DTypeLike, bits: int | None = None, *, spare_lowest: bool = False
+) -> tuple[NDArray[Any], int]:
+    """What `to_integers` gives, with the number of samples that were clipped instead of a note."""
     low, high = limits(dtype, bits)
     low += spare_lowest
     # float32 holds the limits of 16 bits exactly, but not those of 32
@@ -36,8 +45,7 @@ def to_integers(
     np.rint(work, out=work)
     clipped = int(np.count_nonzero((work < low) | (work > high)))
     np.clip(work, low, high, out=work)
-    notes = [f"{clipped} of {work.size} samples were clipped to {low}..{high}"] if clipped else []
-    return work.astype(np.dtype(dtype)), notes
+    return work.astype(np.dtype(dtype)), clipped
 
 
 def as_data(values: NDArray[Any], scale: float = 1.0, *, wide: bool) -> Data:
@@ -50,8 +58,24 @@ def as_data(values: NDArray[Any], scale: float = 1.0, *, wide: bool) -> Data:
 
 def to_floats(values: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], list[str]]:
     """Finite real values in a float dtype, clipped to its range, with a note that counts what was clipped."""
+    stored, clipped = narrowed(values, dtype)
+    return stored, clipping_notes(clipped, stored.size, dtype)
+
+
+def narrowed(values: NDArray[Any], dtype: DTypeLike) -> tuple[NDArray[Any], int]:
+    """What `to_floats` gives, with the number of samples that were clipped instead of a note."""
     target = np.dtype(dtype)
     highest = float(np.finfo(target).max)
     clipped = 0 if np.can_cast(values.dtype, target) else int(np.count_nonzero(np.abs(values) > highest))
-    notes = [f"{clipped} of {values.size} samples were clipped to +-{highest:g}"] if clipped else []
-    return (np.clip(values, -highest, highest) if clipped else values).astype(target), notes
+    return (np.clip(values, -highest, highest) if clipped else values).astype(target), clipped
+
+
+def clipping_notes(clipped: int, size: int, dtype: DTypeLike) -> list[str]:
+    """What has to be said where so many of `size` samples were clipped to what a dtype holds: nothing if none was."""
+    kind = np.dtype(dtype)
+    allowed = f"+-{float(np.finfo(kind).max):g}" if kind.kind == "f" else "{}..{}".format(*limits(kind))
+    return _note(clipped, size, allowed)
+
+
+def _note(clipped: int, size: int, allowed: str) -> list[str]:
+    return [f"{clipped} of {size} samples were clipped to {allowed}"] if clipped else []

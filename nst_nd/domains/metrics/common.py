@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nst_nd import nd
+from nst_nd import nd, scratch
+from nst_nd.domains.metrics.running import Running
+from nst_nd.domains.selection import percentiles
+from nst_nd.features.extractor import Extractor
 from nst_nd.features.random_conv import random_network
 from nst_nd.features.statistics import gram
 from nst_nd.sample import Data, Sample
@@ -40,45 +43,63 @@ def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
     least = extractor.least_size
     if any(n < m for t in (a, g) for n, m in zip(t.shape[2:], least, strict=True)):
         extractor = extractor.until(TAPS[:1])
-    with torch.no_grad():
-        ours, theirs = extractor(g), extractor(a)
-        parts = [gram(ours[t]) - gram(theirs[t]) for t in ours]
-        return float(sum(p.norm() / gram(theirs[t]).norm() for p, t in zip(parts, ours, strict=True)) / len(parts))
+    ours, theirs = _grams(extractor, g), _grams(extractor, a)
+    return float(sum((ours[t] - theirs[t]).norm() / theirs[t].norm() for t in ours) / len(ours))
 
 
 def gradient_correlation(content: Sample, result: Sample) -> float:
     """Pearson correlation of the gradient magnitudes of the channels' mean; constants correlate with themselves."""
-    a, b = (_gradient_magnitude(s.data) for s in (content, result))
-    if a.std() == 0 or b.std() == 0:
-        return float(np.array_equal(a, b))
-    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+    found, same = Running(2), True
+    for piece in scratch.chunks((content.nc, *content.shape), 1):
+        a, b = (_gradient_magnitude(s.data, piece) for s in (content, result))
+        found.add(a, b)
+        same = same and np.array_equal(a, b)
+        scratch.release(content.data, result.data)
+    return float(same) if np.isnan(found.correlation) else found.correlation
 
 
 def content_change(content: Sample, result: Sample) -> dict[str, float]:
     """Root mean square and largest absolute difference, in the sample's unit."""
-    difference = result.data.astype(np.float64) - content.data
-    return {"change_rms": float(np.sqrt(np.mean(difference**2))), "change_max": float(np.abs(difference).max())}
+    total, largest = 0.0, 0.0
+    for piece in scratch.chunks((content.nc, *content.shape), 1):
+        difference = result.data[:, piece].astype(np.float64) - content.data[:, piece]
+        total += float(np.sum(difference**2))
+        largest = max(largest, float(np.abs(difference).max()))
+        scratch.release(content.data, result.data)
+    return {"change_rms": float(np.sqrt(total / content.data.size)), "change_max": largest}
 
 
-def _gradient_magnitude(data: Data) -> NDArray[np.floating[Any]]:
-    mean = data.mean(axis=0, dtype=np.float64)
-    axes = [i for i, n in enumerate(mean.shape) if n > 1]
-    squares = [np.gradient(mean, axis=i) ** 2 for i in axes]
+def _grams(extractor: Extractor, x: Tensor) -> dict[str, Tensor]:
+    """One signal after the other, so that the activations of one are in memory."""
+    with torch.no_grad():
+        return {tap: gram(features) for tap, features in extractor(x).items()}
+
+
+def _gradient_magnitude(data: Data, piece: slice) -> NDArray[np.floating[Any]]:
+    """Of the channels' mean, at these positions of the first axis; their neighbours take part."""
+    start = max(0, piece.start - 1)
+    mean = data[:, start : piece.stop + 1].mean(axis=0, dtype=np.float64)
+    axes = [i for i, n in enumerate(data.shape[1:]) if n > 1]
+    inner = slice(piece.start - start, piece.stop - start)
+    squares = [np.gradient(mean, axis=i)[inner] ** 2 for i in axes]
     return np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros_like(mean)
 
 
 def _range(sample: Sample) -> tuple[float, float]:
-    low, high = np.percentile(sample.data, PERCENTILES)
+    low, high = percentiles(sample.data, PERCENTILES)
     if low == high:
-        low, high = float(sample.data.min()), float(sample.data.max())
+        lows, highs = scratch.extremes(sample.data)
+        low, high = lows.min(), highs.max()
     return float((low + high) / 2.0), float(max(high - low, np.finfo(np.float32).tiny))
 
 
 def _normalised(data: Data, middle_and_width: tuple[float, float], same_channels: bool) -> Tensor:
     keep = round(MIDDLE ** (1.0 / (data.ndim - 1)))
     middle = tuple(slice((n - keep) // 2, (n + keep) // 2) if n > keep else slice(None) for n in data.shape[1:])
-    data = data[(slice(None), *middle)]
+    data, whole = data[(slice(None), *middle)], data
     if not same_channels:
         data = data.mean(axis=0, keepdims=True)
     centre, width = middle_and_width
-    return torch.from_numpy(np.ascontiguousarray((data - centre) / width, dtype=np.float32))[None]
+    normalised = np.ascontiguousarray((data - centre) / width, dtype=np.float32)
+    scratch.release(whole)
+    return torch.from_numpy(normalised)[None]

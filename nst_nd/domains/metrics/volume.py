@@ -1,14 +1,14 @@
-"""Metrics of CT in HU."""
+"""Metrics of CT in HU, of which a few planes at a time are in memory."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter
 
-from nst_nd.sample import Sample
+from nst_nd import scratch
+from nst_nd.domains.filters import eroded, gaussian
+from nst_nd.domains.metrics.running import Running, pieces
+from nst_nd.sample import Data, Sample
 
 SOFT_HU = (-20.0, 100.0)
 PROTECTED_HU = (-990.0, 400.0)
@@ -23,13 +23,14 @@ def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, floa
     HU whose value is another one now. NaN where there is no soft tissue.
     """
     where, there = (_soft_tissue(s) for s in (content, style))
-    outside = (content.data < PROTECTED_HU[0]) | (content.data > PROTECTED_HU[1])
     return {
         "noise_sd_before": _noise_sd(content, where),
         "noise_sd_after": _noise_sd(result, where),
         "noise_sd_style": _noise_sd(style, there),
-        "hu_bias_soft": _mean(result.data[0][where] - content.data[0][where].astype(np.float64)),
-        "protected_changed": float(np.count_nonzero(result.data[outside] != content.data[outside])),
+        "hu_bias_soft": _bias(content.data[0], result.data[0], where),
+        "protected_changed": float(
+            sum(_protected_changed(*pair) for pair in zip(content.data, result.data, strict=True))
+        ),
     }
 
 
@@ -38,17 +39,34 @@ def _in_plane(sample: Sample, mm: float) -> list[float]:
 
 
 def _soft_tissue(sample: Sample) -> NDArray[np.bool_]:
-    low = gaussian_filter(sample.data[0], _in_plane(sample, SMOOTHING_MM))
-    inside = (low > SOFT_HU[0]) & (low < SOFT_HU[1])
-    eroded: NDArray[np.bool_] = binary_erosion(inside, np.ones((3, 3, 1), dtype=bool), iterations=EROSION)
-    return eroded
+    """[*space], away from its border."""
+    low = gaussian(sample.data[0], _in_plane(sample, SMOOTHING_MM), sample.data.dtype)
+    inside: NDArray[np.bool_] = scratch.empty(low.shape, np.bool_)
+    for i in pieces(low, inside):
+        inside[i] = (low[i] > SOFT_HU[0]) & (low[i] < SOFT_HU[1])
+    return eroded(inside, (3, 3, 1), EROSION, border=False)
 
 
 def _noise_sd(sample: Sample, where: NDArray[np.bool_]) -> float:
-    data = sample.data[0].astype(np.float64)
-    noise = (data - gaussian_filter(data, _in_plane(sample, SMOOTHING_MM)))[where]
-    return float(noise.std()) if noise.size else np.nan
+    data = sample.data[0]
+    low = gaussian(data, _in_plane(sample, SMOOTHING_MM), np.float64)
+    noise = Running()
+    for i in pieces(low, data, where):
+        noise.add((data[i] - low[i])[where[i]])
+    return noise.sd
 
 
-def _mean(values: NDArray[np.floating[Any]]) -> float:
-    return float(values.mean()) if values.size else np.nan
+def _bias(before: Data, after: Data, where: NDArray[np.bool_]) -> float:
+    change = Running()
+    for i in pieces(before, after, where):
+        change.add(after[i][where[i]] - before[i][where[i]].astype(np.float64))
+    return change.mean
+
+
+def _protected_changed(before: Data, after: Data) -> int:
+    """Voxels of one channel."""
+    count = 0
+    for i in pieces(before, after):
+        outside = (before[i] < PROTECTED_HU[0]) | (before[i] > PROTECTED_HU[1])
+        count += int(np.count_nonzero(outside & (before[i] != after[i])))
+    return count

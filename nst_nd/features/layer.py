@@ -1,0 +1,142 @@
+"""Layers: one differentiable operation each, on a whole signal or on a tile of it.
+
+`__call__` is the definition in plain differentiable torch; `run` and `vjp` are the same as the engine wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from nst_nd import nd
+from nst_nd.features.window import Cut, needed
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """One differentiable operation with the tap name of its output."""
+
+    @property
+    def name(self) -> str:
+        """Name of the tap at the output."""
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Positions of the input, on each side, that an output position looks at beyond its own cell."""
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Input positions per output position, per axis."""
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Positions of the input that an output position sees, per axis."""
+
+    @property
+    def border(self) -> nd.Padding | None:
+        """What continues the signal beyond its ends; None where nothing is needed there."""
+
+    def channels(self, nc: int) -> int:
+        """Channels of the output for an input of nc."""
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
+        """[B, C, *space] -> [B, C', *space / stride], differentiable; of a tile where `cut` says which."""
+
+    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
+        """The output, outside of any graph, and what `vjp` needs."""
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """Gradient at the input from the gradient at the output; it may overwrite `grad`."""
+
+    def least(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The smallest input from which an output of `size` can be made."""
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """A mask [1, 1, *space] at the input's resolution, brought to the output's as area fractions."""
+
+    def absorb(self, following: Layer) -> Layer | None:
+        """One layer that does this and the following one faster, if there is such a thing."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Layer:
+        """The same layer with its constants there."""
+
+
+class AutogradLayer:
+    """`run` and `vjp` by autograd, for layers whose definition is fast enough."""
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
+        """Defined by each layer."""
+        raise NotImplementedError
+
+    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
+        """See Layer.run."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            out = self(leaf, cut)
+        return out.detach(), (leaf, out)
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp."""
+        leaf, out = saved
+        at_input: Tensor
+        (at_input,) = torch.autograd.grad(out, leaf, grad)
+        return at_input
+
+    def least(self: Layer, size: Sequence[int]) -> tuple[int, ...]:
+        """See Layer.least: the stride's share, where borders ask for no more."""
+        return tuple(n * s for n, s in zip(size, self.stride, strict=True))
+
+    def absorb(self, following: Layer) -> Layer | None:  # noqa: ARG002
+        """See Layer.absorb: nothing by default."""
+        return None
+
+
+@dataclass(frozen=True)
+class Pool(AutogradLayer):
+    """Max or average pooling with stride = kernel."""
+
+    name: str
+    kernel: tuple[int, ...]
+    mode: nd.Pooling
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """Pooling looks at its own cell only."""
+        return (0,) * len(self.kernel)
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """The kernel."""
+        return self.kernel
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The kernel."""
+        return self.kernel
+
+    @property
+    def border(self) -> None:
+        """It never looks beyond the ends."""
+        return
+
+    def channels(self, nc: int) -> int:
+        """As many."""
+        return nc
+
+    def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
+        """Each non-overlapping window's maximum or mean."""
+        if cut is not None:
+            x = nd.window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
+        return nd.pool(x, self.kernel, self.mode)
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """See Layer.carry."""
+        return nd.pool(weight, self.kernel, "average")
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Pool:  # noqa: ARG002
+        """Nothing to move."""
+        return self
