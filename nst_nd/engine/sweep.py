@@ -1,10 +1,10 @@
 """One extractor over one signal, stage by stage and tile by tile: forward to the taps, and back to the input.
 
 Forward, each stage reads its input tile by tile, each tile with that stage's own halo, hands what it finds at the taps
-to the caller and writes its output. Backward goes from the last stage to the first: a tile's trace is kept or made
-again from the stage's input; the caller says how the objective depends on the taps; what comes out is added to the gradient
-of the stage's input, halo included. One tile that covers everything is the ordinary in-memory evaluation: then outputs
-and gradients are handed on as they are.
+to the caller and writes its output. Backward goes from the last stage to the first: a tile's trace is kept or
+made again from the stage's input; the caller says how the objective depends on the taps; what comes out is added to the
+gradient of the stage's input, halo included. One tile that covers everything is the ordinary in-memory evaluation:
+then outputs and gradients are handed on as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nst_nd.boxes import Box, Span, tiles, whole
+from nst_nd.boxes import Box, Span, hull, tiles, whole
 from nst_nd.engine.field import Field, Place
 from nst_nd.engine.team import ALONE, Split, Team
 from nst_nd.errors import ConfigError
@@ -213,6 +213,7 @@ def _layout(
     cores = tiles(own, length, cells)
     reach: tuple[Span, ...] = ()
     if split is not None:
-        haves = [stage.windows(split.owned(r, size), size, taps).have for r in range(team.count)]
-        reach = tuple(have[split.axis] for have in haves)
+        slabs = [split.owned(rank, size) for rank in range(team.count)]
+        # a stride may skip the last positions of a slab, which are held all the same
+        reach = tuple(hull([own, stage.windows(own, size, taps).have])[split.axis] for own in slabs)
     return _Layout(stage, plan, nc, size, split, tuple(stage.windows(core, size, taps) for core in cores), reach)
