@@ -99,6 +99,12 @@ def _view(mapping: mmap.mmap, shape: Sequence[int], dtype: DTypeLike, offset: in
     return array
 
 
+def free_bytes() -> int:
+    """Room in the folder of scratch files."""
+    status = os.statvfs(folder())
+    return status.f_bavail * status.f_frsize
+
+
 def _free(where: Path) -> str:
     status = os.statvfs(where)
     return _said(status.f_bavail * status.f_frsize)

@@ -210,6 +210,11 @@ class MultiWidth(AutogradLayer):
         """The branches' common one."""
         return next((b.border for b in self.branches if b.border is not None), None)
 
+    @property
+    def copies(self) -> int:
+        """The branches' outputs, and the joined one."""
+        return 2
+
     def channels(self, nc: int) -> int:
         """The branches' together."""
         return sum(b.channels(nc) for b in self.branches)

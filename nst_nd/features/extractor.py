@@ -73,6 +73,13 @@ class Stage(Protocol):
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
 
+    def widest(self, nc: int) -> int:
+        """The most channels of any layer, for an input of nc."""
+
+    @property
+    def known(self) -> bool:
+        """Whether its memory is known, see footprint."""
+
     def can_cut(self, axis: int, size: Sequence[int]) -> bool:
         """Whether tiles may be smaller than an input of `size` along this axis."""
 
@@ -168,6 +175,16 @@ class ChainStage:
             nc = layer.channels(nc)
         return nc
 
+    def widest(self, nc: int) -> int:
+        """See Stage.widest."""
+        found = [nc := layer.channels(nc) for layer in self.layers]
+        return max(found)
+
+    @property
+    def known(self) -> bool:
+        """See Stage.known."""
+        return True
+
     def can_cut(self, axis: int, size: Sequence[int]) -> bool:
         """See Stage.can_cut."""
         return can_cut(self.layers, axis, size)
@@ -212,7 +229,7 @@ class ChainStage:
         sizes, taps = [nc * volume_of(tile.have)], [0]
         for layer, cut in zip(self.layers, tile.cuts, strict=True):
             nc = layer.channels(nc)
-            sizes.append(nc * volume_of(cut.want))
+            sizes.append(layer.copies * nc * volume_of(cut.want))
             if layer.name in wanted:
                 taps.append(2 * nc * volume_of(tile.owned[layer.name]))
         pairs = max(a + b for a, b in pairwise(sizes))

@@ -40,6 +40,10 @@ class Layer(Protocol):
     def border(self) -> nd.Padding | None:
         """What continues the signal beyond its ends; None where nothing is needed there."""
 
+    @property
+    def copies(self) -> int:
+        """Numbers kept from `run` to `vjp` per number of the output, for counting memory."""
+
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
 
@@ -67,6 +71,11 @@ class Layer(Protocol):
 
 class AutogradLayer:
     """`run` and `vjp` by autograd, for layers whose definition is fast enough."""
+
+    @property
+    def copies(self) -> int:
+        """See Layer.copies: the output itself."""
+        return 1
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """Defined by each layer."""

@@ -59,6 +59,15 @@ class ModuleStage:
         """See Stage.channels: nothing follows a module, so nobody needs to know."""
         return nc
 
+    def widest(self, nc: int) -> int:
+        """See Stage.widest: unknown."""
+        return nc
+
+    @property
+    def known(self) -> bool:
+        """See Stage.known."""
+        return False
+
     def can_cut(self, axis: int, size: Sequence[int]) -> bool:  # noqa: ARG002
         """See Stage.can_cut: never."""
         return False

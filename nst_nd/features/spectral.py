@@ -58,6 +58,11 @@ class LogSpectrogram(AutogradLayer):
         """Silence, where a frame reaches beyond its hop."""
         return "zeros" if any(self.halo) else None
 
+    @property
+    def copies(self) -> int:
+        """Frames, complex spectrum, its parts, power and magnitude."""
+        return 8
+
     def channels(self, nc: int) -> int:
         """A bin each."""
         return nc * (self.window.numel() // 2 + 1)

@@ -1,0 +1,122 @@
+"""What memory there is, what this process has taken of it, and sizes in words."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
+
+
+def bytes_of(words: str) -> int:
+    """4GiB, 800M, 2.5g or plain bytes; K, M, G and T are powers of 1024. Raises ValueError for anything else."""
+    found = _SIZE.fullmatch(words.strip())
+    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    if not size:
+        raise ValueError(f"{words!r} is no size; write 4GiB, 800MiB or a number of bytes above 0")
+    return size
+
+
+def in_words(size: float) -> str:
+    """2.50 GiB, 312 MiB."""
+    return f"{size / 2**30:.2f} GiB" if abs(size) >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def resident() -> int:
+    """Bytes of memory of this process now, mapped pages included; 0 where the system does not say."""
+    return _status("VmRSS")
+
+
+def peak_resident() -> int:
+    """The most that it has been; see resident."""
+    high = _status("VmHWM")
+    if high:
+        return high
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, other systems kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: what the machine has, or its control groups allow, whichever is less."""
+    here = [*_machine(), *_groups()]
+    return min(here) if here else 4 * 2**30
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on an accelerator, or to this process on the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory()
+
+
+def trim() -> None:
+    """Give freed memory back to the system, which keep_pages asked the allocator to hold on to."""
+    if sys.platform.startswith("linux"):
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if malloc_trim is not None:
+            malloc_trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on an accelerator or on the machine."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
+def _status(key: str) -> int:
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _machine() -> list[int]:
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        return []
+    return [int(found[1]) * 1024] if found else []
+
+
+def _groups() -> list[int]:
+    """What every control group above this process leaves, version 2 or 1; file cache that it can drop is free."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root = Path("/sys/fs/cgroup") if not controllers else Path("/sys/fs/cgroup/memory")
+        names = ("memory.max", "memory.current") if not controllers else _VERSION_1
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            left += _left(folder, *names)
+            if folder == root:
+                break
+    return left
+
+
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+
+
+def _left(folder: Path, limit: str, used: str) -> list[int]:
+    try:
+        most, taken = (folder / limit).read_text().strip(), int((folder / used).read_text())
+        found = re.search(r"^(?:total_)?inactive_file (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return []
+    cache = int(found[1]) if found else 0
+    return [max(0, int(most) - taken + cache)] if most.isdigit() else []

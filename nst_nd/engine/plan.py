@@ -1,0 +1,303 @@
+"""From an amount of memory to tiles and places: what a run will hold, and how it has to be cut to fit.
+
+Everything that is large is counted before it is made: arrays of the size of the signal, the optimiser's history, what
+networks leave at the content's taps, inputs of stages and their gradients, and what one tile holds while it is worked
+on. Candidates are tried from the fastest to the leanest; the first one that fits is the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from nst_nd import scratch
+from nst_nd.boxes import tiles, whole
+from nst_nd.engine.field import Place
+from nst_nd.engine.memory import in_words
+from nst_nd.engine.optimisers import LBFGS, Adam
+from nst_nd.engine.stream import Tiling
+from nst_nd.engine.sweep import StagePlan
+from nst_nd.engine.team import Split
+from nst_nd.errors import ConfigError
+from nst_nd.features.extractor import Extractor, Stage
+
+# edges of the tiles of a volume that are tried, large ones first: measured, 64 is as fast as memory allows and halos
+# eat up what is smaller than 32; other numbers of axes get tiles of as many positions
+EDGES = (64, 48, 32, 24, 16, 12, 8)
+AXES_OF_EDGES = 3
+FLOAT = 4
+# z, the best z, the signal made of it and its gradient, the content, one to work with
+FULL_SIZE = 6
+# what allocators lose between blocks, and what libraries take for themselves
+SLACK = 1.10
+OVERHEAD = 96 * 2**20
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a run needs, of which a plan decides how.
+
+    branches: each network, cut, with the taps that the content cost reads. size, nc: of the signal. masks: arrays
+    [1, 1, *size] beside it. smoothed: whether the iterate is filtered, which takes two more of its size. split, rank:
+    this process's slab. accelerator: the memory is a device's own.
+    """
+
+    branches: tuple[tuple[Extractor, frozenset[str], frozenset[str]], ...]
+    size: tuple[int, ...]
+    nc: int
+    optimizer: str
+    history: int
+    masks: int = 0
+    smoothed: bool = False
+    split: Split | None = None
+    rank: int = 0
+    accelerator: bool = False
+
+    @property
+    def share(self) -> float:
+        """The part of the signal that this process holds."""
+        if self.split is None:
+            return 1.0
+        return self.split.spans[self.rank].length / self.size[self.split.axis]
+
+    @property
+    def elements(self) -> int:
+        """Numbers of this process's signal."""
+        return math.ceil(self.nc * math.prod(self.size) * self.share)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run uses memory. tiling: see Tiling. targets, history: where those are. dtype: of the L-BFGS history.
+
+    predicted: bytes at the peak on top of what the process had, in memory; on_disk: in scratch files.
+    parts: the larger shares of it, in words and bytes.
+    """
+
+    tiling: Tiling
+    targets: Place
+    history: Place
+    dtype: str
+    predicted: int
+    on_disk: int
+    parts: tuple[tuple[str, int], ...]
+
+    @property
+    def untiled(self) -> bool:
+        """Whether everything is done at once."""
+        return all(stage.tile is None for branch in self.tiling.branches for stage in branch)
+
+    def record(self) -> dict[str, Any]:
+        """For the sidecar and the checkpoint: plain values that say everything that determines the result."""
+        branches = [
+            [{"tile": s.tile and list(s.tile), "keep": s.keep, "place": s.place} for s in b]
+            for b in self.tiling.branches
+        ]
+        signal = self.tiling.signal and list(self.tiling.signal)
+        places = {"targets": self.targets, "history": self.history, "history_dtype": self.dtype}
+        sizes = {"predicted_bytes": self.predicted, "scratch_bytes": self.on_disk}
+        return {"branches": branches, "signal": signal, **places, **sizes}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Plan:
+        """The plan that gave this record."""
+        branches = tuple(
+            tuple(StagePlan(s["tile"] and tuple(s["tile"]), s["keep"], s["place"]) for s in b)
+            for b in record["branches"]
+        )
+        tiling = Tiling(branches, record["signal"] and tuple(record["signal"]))
+        places = record["targets"], record["history"], record["history_dtype"]
+        return cls(tiling, *places, record["predicted_bytes"], record["scratch_bytes"], ())
+
+    def words(self) -> str:
+        """One line for people."""
+        tile = self.tiling.signal
+        how = "all at once" if self.untiled or tile is None else f"in tiles of {'x'.join(map(str, tile))}"
+        files = [
+            name for name, place in (("history", self.history), ("content targets", self.targets)) if place == "file"
+        ]
+        if any(s.place == "file" for b in self.tiling.branches for s in b):
+            files.append("stage inputs")
+        aside = f"; in scratch files ({in_words(self.on_disk)}): {', '.join(files)}" if files else ""
+        largest = ", ".join(f"{name} {in_words(size)}" for name, size in self.parts if size >= 2**20)
+        return f"{how}; predicted on top of the program {in_words(self.predicted)} ({largest}){aside}"
+
+
+def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:
+    """The fastest plan whose predicted peak is at most `available` bytes, with scratch files of at most `disk`.
+
+    disk: what the scratch folder has by default. Raises ConfigError with what the leanest plan needs.
+    """
+    room = scratch.free_bytes() if disk is None else disk
+    leanest: Plan | None = None
+    for plan in candidates(demand):
+        if plan.predicted <= available and plan.on_disk <= room:
+            return plan
+        if plan.on_disk <= room and (leanest is None or plan.predicted < leanest.predicted):
+            leanest = plan
+    need = "more scratch space" if leanest is None else f"at least {in_words(leanest.predicted)} on top of the program"
+    raise ConfigError(
+        f"{in_words(available)} of memory (and {in_words(room)} of scratch space) are too little for "
+        f"{'x'.join(map(str, demand.size))}: it takes {need}\n"
+        "allow more with max_memory, choose layers that are less deep, a smaller history, or optimizer: adam"
+    )
+
+
+def candidates(demand: Demand) -> Iterator[Plan]:
+    """All plans, from the fastest to the leanest."""
+    layouts = _ON_ACCELERATOR if demand.accelerator else _ON_MACHINE
+    for layout in layouts[:2]:
+        yield _plan(demand, None, True, layout)
+    for edges in (EDGES[:3], EDGES[3:]):
+        for layout in layouts:
+            for edge in edges:
+                for keep in (True, False):
+                    yield _plan(demand, edge, keep, layout)
+
+
+class _Layout(NamedTuple):
+    """Where stage inputs, content targets and the history are, and what the history is stored in."""
+
+    inputs: Place
+    targets: Place
+    history: Place
+    dtype: str = "float32"
+
+
+_ON_MACHINE = (
+    _Layout("device", "device", "device"),
+    _Layout("device", "device", "file"),
+    _Layout("device", "file", "file"),
+    _Layout("file", "file", "file"),
+    _Layout("file", "file", "device", "bfloat16"),  # where there is little scratch space
+)
+# the history is used by every step as a whole, so it stays on the device
+_ON_ACCELERATOR = (
+    _Layout("device", "device", "device"),
+    _Layout("device", "host", "device"),
+    _Layout("host", "host", "device"),
+    _Layout("host", "host", "device", "bfloat16"),
+)
+
+
+def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan:
+    ndim = len(demand.size)
+    length = None if edge is None else max(1, round(edge ** (AXES_OF_EDGES / ndim)))
+    memory: dict[str, int] = {}
+    disk = 0
+    n = FLOAT * demand.elements
+    spare = (2 if demand.smoothed else 0) + (0.0 if demand.nc == 0 else demand.masks / demand.nc)
+    memory["signal"] = int(n * (FULL_SIZE + spare))
+    if demand.optimizer == "lbfgs":
+        memory["gradient before"] = n
+        held = LBFGS.history_bytes(demand.elements, demand.history, getattr(torch, layout.dtype))
+        if layout.history == "file":
+            disk += held
+        else:
+            memory["history"] = held
+    else:
+        memory["optimiser"] = Adam.bytes_for(demand.elements)
+    branches, buffers, target_bytes, work = [], 0, 0, 0
+    for extractor, taps, content in demand.branches:
+        stages, here = _stages(demand, extractor, taps, length, keep, layout.inputs)
+        branches.append(stages)
+        buffers += here.buffers
+        work = max(work, here.work)
+        target_bytes += _targets(demand, extractor, content)
+    for name, size, place in (
+        ("stage inputs", buffers, layout.inputs),
+        ("content targets", target_bytes, layout.targets),
+    ):
+        if place == "device":
+            memory[name] = size
+        elif place == "file":
+            disk += size
+    memory["tiles at work"] = work
+    predicted = int(SLACK * sum(memory.values())) + OVERHEAD
+    signal = None if length is None else tuple(min(length, s) for s in demand.size)
+    parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))
+    return Plan(Tiling(tuple(branches), signal), layout.targets, layout.history, layout.dtype, predicted, disk, parts)
+
+
+@dataclass(frozen=True)
+class _Held:
+    buffers: int
+    work: int
+
+
+def _stages(
+    demand: Demand, extractor: Extractor, taps: frozenset[str], length: int | None, keep: bool, place: Place
+) -> tuple[tuple[StagePlan, ...], _Held]:
+    """A plan per stage of one network, and bytes of its buffers and of its tiles at work.
+
+    keep: later stages keep what they leave, since they are small; the first one is always made again where it is tiled.
+    """
+    size, nc = demand.size, extractor.nc
+    plans, buffers, kept, working = [], 0, 0, 0
+    narrowest = 0
+    for i, stage in enumerate(extractor.stages):
+        widest = stage.widest(nc)
+        narrowest = narrowest or widest
+        tile = (
+            None
+            if length is None
+            else _tile(stage, size, length * (narrowest / max(widest, narrowest)) ** (1 / len(size)))
+        )
+        one = StagePlan(tile, tile is None or (keep and i > 0), place)
+        plans.append(one)
+        if not stage.known:
+            continue  # a module: nothing is known of its memory
+        cores = [whole(size)] if tile is None else tiles(whole(size), tile, stage.stride_at(None))
+        windows = [stage.windows(core, size, taps) for core in {cores[0], cores[len(cores) // 2], cores[-1]}]
+        prints = [stage.footprint(nc, w, taps) for w in windows]
+        share = demand.share if tile is None else 1.0
+        if i and (tile is not None or demand.split is not None):
+            buffers += 2 * FLOAT * math.ceil(nc * math.prod(size) * demand.share)
+        saved = FLOAT * math.ceil(max(p.saved for p in prints) * share)
+        above = FLOAT * math.ceil(max(p.working for p in prints) * share)
+        if one.keep:
+            kept += math.ceil(saved * len(cores) * (1.0 if tile is None else demand.share))
+            working = max(working, above)
+        else:
+            working = max(working, saved + above)
+        size, nc = stage.output(size), stage.channels(nc)
+    return tuple(plans), _Held(buffers, kept + working)
+
+
+def _tile(stage: Stage, size: tuple[int, ...], length: float) -> tuple[int, ...]:
+    """At most this many positions along each axis that can be cut."""
+    return tuple(min(max(1, int(length)), n) if stage.can_cut(a, size) else n for a, n in enumerate(size))
+
+
+def _targets(demand: Demand, extractor: Extractor, content: frozenset[str]) -> int:
+    """Bytes of the activations at the content's taps."""
+    size, nc, total = demand.size, extractor.nc, 0.0
+    for stage in extractor.stages:
+        for tap in content & frozenset(stage.names):
+            total += stage.widest(nc) * math.prod(size) / math.prod(stage.stride_at(tap)) * demand.share
+        size, nc = stage.output(size), stage.channels(nc)
+    return math.ceil(FLOAT * total)
+
+
+def halved(plan: Plan, demand: Demand) -> Plan | None:
+    """The plan with tiles of half the length along every axis; None where they are as small as they can be."""
+    if plan.untiled:
+        return _plan(demand, EDGES[0], False, _Layout("device", plan.targets, plan.history, plan.dtype))
+    if max(max(s.tile) for b in plan.tiling.branches for s in b if s.tile is not None) <= min(EDGES):
+        return None
+    branches = tuple(
+        tuple(replace(s, tile=s.tile and tuple(max(1, n // 2) for n in s.tile), keep=False) for s in b)
+        for b in plan.tiling.branches
+    )
+    signal = plan.tiling.signal and tuple(max(1, n // 2) for n in plan.tiling.signal)
+    return replace(plan, tiling=Tiling(branches, signal))
+
+
+def history_dtype(plan: Plan) -> torch.dtype:
+    """The dtype of the L-BFGS history."""
+    dtype: torch.dtype = getattr(torch, plan.dtype)
+    return dtype
