@@ -11,15 +11,13 @@ float64 autograd. Printed: medians, 20 and 80 % quantiles, and the ratio of ever
 from __future__ import annotations
 
 import argparse
-import csv
-import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from common import machine, save, seconds
 from torch import Tensor
 
 from nst_nd import (
@@ -103,12 +101,6 @@ def bare_convolutions(size: int) -> Callable[[], None]:
     return run
 
 
-def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512)
@@ -116,7 +108,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/bench/evaluation.csv"))
     arguments = parser.parse_args()
     keep_pages()
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    here = machine()
     rows = []
     for pooling in ("average", "max"):
         error = check(pooling)
@@ -134,16 +126,12 @@ def main() -> None:
         for label, values in (("bare s", pairs[:, 0]), ("evaluation s", pairs[:, 1]), ("ratio", ratio)):
             low, median, high = np.quantile(values, (0.2, 0.5, 0.8))
             rows.append(
-                [arguments.size, pooling, label, f"{low:.4f}", f"{median:.4f}", f"{high:.4f}", f"{error:.1e}", machine]
+                [arguments.size, pooling, label, f"{low:.4f}", f"{median:.4f}", f"{high:.4f}", f"{error:.1e}", here]
             )
             print(f"{arguments.size}^2 {pooling:8s} {label:13s} median {median:.3f} (20-80 %: {low:.3f}-{high:.3f})")
         print(f"{arguments.size}^2 {pooling:8s} gradient against float64: {error:.1e}")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["size", "pooling", "figure", "q20", "median", "q80", "gradient_error", "machine"])
-        writer.writerows(rows)
-    print(f"{machine}; rows in {arguments.out}")
+    save(arguments.out, ["size", "pooling", "figure", "q20", "median", "q80", "gradient_error", "machine"], rows)
+    print(f"{here}; rows in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import glob
 import hashlib
 import json
 import math
+import os
 import shutil
 import struct
 import time
@@ -22,7 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nst_nd.errors import DecodeError, InputError
+from nst_nd import __version__
+from nst_nd.errors import DecodeError, InputError, OutputError
 from nst_nd.io.atomic import publishing
 
 FORMAT_VERSION = 1
@@ -30,6 +32,9 @@ FORMAT_VERSION = 1
 CHUNK = 8 << 20
 # what a killed process left behind is removed when nothing has been written to it for this many seconds
 STALE = 3600.0
+# seconds from one to the next, and the variable that says otherwise
+SECONDS = 300.0
+EVERY = "NST_ND_CHECKPOINT_SECONDS"
 _NO_DIGEST = "0" * 64
 # the header of a file with more tensors than anyone has
 _LONGEST_HEADER = 100 << 20
@@ -93,6 +98,81 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(_message(path, f"cannot be read: {error.strerror or error}")) from error
     except SafetensorError as error:
         raise DecodeError(_message(path, f"not a checkpoint: {error}")) from error
+
+
+def checkpoint_of(output: Path) -> Path:
+    """out.nii.gz -> out.nii.gz.ckpt."""
+    return output.with_name(f"{output.name}.ckpt")
+
+
+class Checkpoints:
+    """The checkpoints of one job beside its output, `OUT.ckpt`: written every so often, removed at a good end.
+
+    identity: what has to be the same for a run to go on from one, by name.
+    Raises OutputError where there is one and neither resume nor overwrite is asked for.
+    """
+
+    def __init__(self, output: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        self.path = checkpoint_of(output)
+        self.identity, self.resume = json.loads(json.dumps(identity)), resume
+        self.every = float(os.environ.get(EVERY, SECONDS))
+        self.last = time.monotonic()
+        self.notes: list[str] = []
+        if self.path.exists() and not resume and not overwrite:
+            raise OutputError(
+                f"{self.path}: a checkpoint of an unfinished run is there\n"
+                "go on from it with --resume, or start anew with --overwrite"
+            )
+
+    @property
+    def started(self) -> bool:
+        """Whether there is one, or has been time for one."""
+        return self.path.exists() or self.due()
+
+    def due(self) -> bool:
+        """Whether the last one is old enough."""
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, tensors: Mapping[str, Tensor | Parts], about: Mapping[str, Any]) -> None:
+        """See write_checkpoint."""
+        write_checkpoint(self.path, tensors, {**about, "identity": self.identity})
+        self.last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The checkpoint, where one is there and asked for. Raises InputError where it is of another job."""
+        if not self.resume or not self.path.exists():
+            return None
+        tensors, about = read_checkpoint(self.path)
+        found = about.get("identity", {})
+        other = sorted(k for k in {*found, *self.identity} if found.get(k) != self.identity.get(k))
+        if other:
+            raise InputError(
+                f"{self.path}: is of another run: {', '.join(other)} differ\n"
+                "start as that run was started, or anew with --overwrite and without --resume"
+            )
+        self.notes.append(f"went on from a checkpoint at iteration {about['iteration']}")
+        return tensors, about
+
+    def remove(self) -> None:
+        """At a good end."""
+        self.path.unlink(missing_ok=True)
+
+
+def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[str, Any]:
+    """What determines the bytes of a result, by name: settings, inputs, libraries, threads and processes.
+
+    How much memory there is does not belong to it: the checkpoint has the plan.
+    """
+    settings = job.model_dump(mode="json", exclude={"output", "max_memory", "content", "style", "mask"})
+    inputs = {f"{i} {file['role']}": file["sha256"] for i, file in enumerate(files)}
+    return {
+        "settings": settings,
+        "inputs": inputs,
+        "torch": torch.__version__,
+        "nst_nd": __version__,
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+    }
 
 
 def _parts(name: str, value: Tensor | Parts) -> Parts:

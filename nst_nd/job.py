@@ -12,13 +12,16 @@ from typing import Any
 
 import torch
 
+from nst_nd.checkpoint import Checkpoints, checkpoint_of, identity_of
 from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.settings import INIT_WORDS, Settings
-from nst_nd.domains.stylize import Result, stylize
-from nst_nd.engine.optimise import Step, peak_memory
+from nst_nd.domains.stylize import Result, transfer
+from nst_nd.engine.memory import bytes_of, in_words, peak_resident
+from nst_nd.engine.optimise import Step
+from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, Interrupted, OutputError
 from nst_nd.io import codec_for, load, save, suffix_of
 from nst_nd.sample import Sample
@@ -66,39 +69,62 @@ def run_job(
     make_folder: bool = False,
     on_step: Callable[[Step], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Done:
+    on_plan: Callable[[str], None] | None = None,
+    resume: bool = False,
+    team: Team = ALONE,
+) -> Done | None:
     """Do one job. What can be wrong with the output or the settings is found out before anything is computed.
 
     make_folder: make the output's folder if need be. should_stop: see stylize; once it is True, the best so far is
-    written, or Interrupted raised where there is nothing yet.
+    written, or Interrupted raised where there is nothing yet. on_plan: told the memory plan before anything is
+    computed. resume: go on from the job's checkpoint, if there is one. team: the processes that do it together; the
+    first one writes, the others return None.
     Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind, unless the message
     says that the result is written and only its sidecar is not.
     """
     started = time.perf_counter()
     output = Path(job.output)
+    overwrite = overwrite or (resume and checkpoint_of(output).exists())  # what an interrupted run wrote
     check_output(output, _files(job), overwrite=overwrite, make_folder=make_folder)
     pick_device(job.device)
     files = [described(path, role=role) for role, path in _roles(job) if path.is_file()]
+    keeper = Checkpoints(output, identity_of(job, files, team.count), resume=resume, overwrite=overwrite)
     inputs = _read(job)
     _check_kind(output, inputs.first)
     if should_stop():
         raise Interrupted("interrupted before the first step; nothing is written")
-    result = stylize(
+    result = transfer(
         inputs.content,
         inputs.styles,
+        settings=_settings(job, inputs),
         size=inputs.size,
+        init=inputs.init,
         mask=inputs.mask,
         on_step=on_step,
         should_stop=should_stop,
-        **job.settings_given() | ({} if inputs.init is None else {"init": inputs.init}),
+        on_plan=on_plan,
+        keeper=keeper,
+        team=team,
     )
+    if result is None:
+        return None
     metrics = _measure(inputs, result)
     if make_folder:
         output.parent.mkdir(parents=True, exist_ok=True)
     said = save(result.sample, output, overwrite=overwrite)
     seconds = time.perf_counter() - started
-    record = _record(job, files, inputs, result, [*_notes(job, inputs), *result.notes, *said], metrics, seconds)
-    return Done(output, write_sidecar(record, output, overwrite=overwrite), record, result.interrupted)
+    notes = [*_notes(job, inputs), *keeper.notes, *result.notes, *said]
+    record = _record(job, files, inputs, result, notes, metrics, seconds)
+    done = Done(output, write_sidecar(record, output, overwrite=overwrite), record, result.interrupted)
+    if not result.interrupted:
+        keeper.remove()
+    return done
+
+
+def _settings(job: Job, inputs: _Inputs) -> dict[str, Any]:
+    """What was given; a file to start from has been read and is given as such."""
+    given = job.settings_given()
+    return given if inputs.init is None else {key: value for key, value in given.items() if key != "init"}
 
 
 def check_output(output: Path, inputs: list[Path], *, overwrite: bool, make_folder: bool = False) -> None:
@@ -209,7 +235,11 @@ def _record(
     seconds: float,
 ) -> dict[str, Any]:
     device = pick_device(result.settings.device)
-    memory = {"peak_memory_bytes": peak_memory()}
+    peak = peak_resident()
+    memory = {"peak_memory_bytes": peak, "memory": result.memory}
+    limit = result.settings.max_memory
+    if limit is not None and device.type == "cpu" and peak > bytes_of(limit):
+        notes.append(f"the peak was {in_words(peak)}, above max_memory {limit}; the plan predicted less")
     if device.type == "cuda":
         memory["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated(device)
     research = {"caution": _RESEARCH} if inputs.first.kind in ("ecg", "volume") else {}

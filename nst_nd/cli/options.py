@@ -49,6 +49,11 @@ StyleMasks = Annotated[
     typer.Option("--style-mask", metavar="FILE", help="0 to 1: where a style counts; once for each style."),
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda|cuda:1|mps", help="Where to compute.")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", metavar="4GiB", help="What a process may hold; what is free if absent."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint OUT.ckpt, if there is one.")]
 KindOption = Annotated[Kind | None, typer.Option("--kind", help="Kind of signal in files that do not say (NPY).")]
 Rate = Annotated[float | None, typer.Option("--rate", help="Hz, for CSV and NPY files that carry no time.")]
 Channels = Annotated[bool, typer.Option("--channels", help="The last axis of a 4-D NIfTI holds channels.")]

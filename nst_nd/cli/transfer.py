@@ -36,6 +36,8 @@ def stylize(
     mask: o.Mask = None,
     style_mask: o.StyleMasks = None,
     device: o.Device = None,
+    max_memory: o.MaxMemory = None,
+    resume: o.Resume = False,
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
@@ -60,8 +62,9 @@ def stylize(
     del debug  # main looks for it
     draft = _draft(config, {"content": content, "style": _styles(style, style_mask), "output": output}, sets)
     _put(draft, preset=preset, content_weight=content_weight, style_weight=style_weight, iterations=iterations)
-    _put(draft, init=init, seed=seed, mask=mask, device=device, kind=kind, rate=rate, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
+    _put(draft, init=init, seed=seed, mask=mask, device=device, max_memory=max_memory, kind=kind, rate=rate)
+    _put(draft, channels=channels or None)
+    return _perform(draft.job(), overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
 
 
 def texture(
@@ -80,6 +83,8 @@ def texture(
     seed: o.Seed = None,
     style_mask: o.StyleMasks = None,
     device: o.Device = None,
+    max_memory: o.MaxMemory = None,
+    resume: o.Resume = False,
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
@@ -102,8 +107,9 @@ def texture(
     if draft.values.get("content") is not None:
         raise ConfigError("texture takes no content, and the settings name one; use stylize")
     _put(draft, size=size, duration=duration, preset=preset, style_weight=style_weight, iterations=iterations)
-    _put(draft, init=init, seed=seed, device=device, kind=kind, rate=rate, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, quiet=quiet, as_json=as_json)
+    _put(draft, init=init, seed=seed, device=device, max_memory=max_memory, kind=kind, rate=rate)
+    _put(draft, channels=channels or None)
+    return _perform(draft.job(), overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
 
 
 def run(
@@ -118,6 +124,8 @@ def run(
     ] = None,
     sets: o.Sets = None,
     device: o.Device = None,
+    max_memory: o.MaxMemory = None,
+    resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     quiet: o.Quiet = False,
     as_json: o.Json = False,
@@ -136,14 +144,14 @@ def run(
     draft = Draft.of_file(job)
     for assignment in sets or []:
         draft.assign(assignment)
-    draft.put("--device", device=device)
+    _put(draft, device=device, max_memory=max_memory)
     checked = draft.job()
     name = Path(checked.output)
     if name.is_absolute() or ".." in name.parts:
         raise ConfigError(f"{job}: output: got {checked.output!r}; allowed: a name under the folder that --out gives")
     folder = job.with_suffix("") if out is None else out
     placed = checked.model_copy(update={"output": str(folder / name)})
-    return _perform(placed, overwrite=overwrite, quiet=quiet, as_json=as_json, make_folder=True)
+    return _perform(placed, overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json, make_folder=True)
 
 
 def _prepare() -> None:
@@ -182,17 +190,38 @@ def _styles(paths: list[str], masks: list[str] | None) -> list[dict[str, Any]]:
     return [{"path": path, "mask": mask} for path, mask in zip_longest(paths, masks or [])]
 
 
-def _perform(job: Job, *, overwrite: bool, quiet: bool, as_json: bool, make_folder: bool = False) -> int:
-    """Run the job with progress and signals, and say what came of it."""
+def _perform(job: Job, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool, make_folder: bool = False) -> int:
+    """Run the job with progress and signals, alone or as one of several processes, and say what came of it."""
     from nst_nd.cli.process import stopping
     from nst_nd.cli.progress import progress
+    from nst_nd.engine.launch import joined
     from nst_nd.job import run_job
 
     try:
-        with stopping() as should_stop, progress(quiet=quiet or as_json) as on_step:
-            done = run_job(job, overwrite=overwrite, make_folder=make_folder, on_step=on_step, should_stop=should_stop)
+        with joined(job.device) as team, stopping() as should_stop:
+            silent = quiet or team.rank > 0
+            with progress(quiet=silent or as_json) as on_step:
+                done = run_job(
+                    job,
+                    overwrite=overwrite,
+                    make_folder=make_folder,
+                    on_step=on_step,
+                    should_stop=should_stop,
+                    on_plan=None if silent else _say,
+                    resume=resume,
+                    team=team,
+                )
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted; nothing is written") from error
+    return ExitStatus.DONE if done is None else _report(done, quiet=quiet, as_json=as_json)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _report(done: Done, *, quiet: bool, as_json: bool) -> int:
+    """Notes on stderr, the result on stdout; the exit code."""
     if not quiet:
         for note in done.notes:
             print(f"note: {note}", file=sys.stderr)

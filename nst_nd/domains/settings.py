@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from nst_nd.engine.memory import bytes_of
 from nst_nd.features.costs import ContentNormalisation, StyleNormalisation
 from nst_nd.features.statistics import StatisticName
 from nst_nd.nd import Padding, Pooling
@@ -115,6 +116,9 @@ class Settings(Model):
     region: tuple[float, float] | None = Field(
         None, description="volumes: statistics only where values lie within these two"
     )
+    max_memory: str | None = Field(
+        None, description="of each process, like 4GiB: resident on the machine, or taken on a GPU; absent: what is free"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     threads: int | None = Field(None, ge=1, le=MOST_THREADS, description="CPU threads; torch's own choice if absent")
 
@@ -123,6 +127,13 @@ class Settings(Model):
     def _names(cls, value: Any) -> Any:
         items = value if isinstance(value, list | tuple) else [value]
         return [{"name": item} if isinstance(item, str) else item for item in items]
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _memory(cls, value: Any) -> Any:
+        if value is not None:
+            bytes_of(str(value))
+        return None if value is None else str(value)
 
     @field_validator("scales")
     @classmethod

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from nst_nd.engine.objective import Objective
+from nst_nd.engine.memory import peak_resident
 from nst_nd.engine.optimisers import Optimiser
-from nst_nd.engine.stream import value_and_grad
 from nst_nd.errors import ComputationError
 from nst_nd.features.iterate import Iterate
 
@@ -68,51 +66,94 @@ class Progress:
     restarts: int = 0
 
 
+@runtime_checkable
+class Evaluator(Protocol):
+    """What is minimised; an Engine."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the terms."""
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Terms in float64, and the gradient of their sum at x."""
+
+
+@dataclass
+class Loop:
+    """Where the steps at one scale stand: the best z, its value, the first value, restarts and steps so far."""
+
+    best: Tensor
+    best_value: float = math.inf
+    first: float = math.inf
+    restarts: int = 0
+    done: int = 0
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the tensor."""
+        return {k: getattr(self, k) for k in ("best_value", "first", "restarts", "done")}
+
+    def take(self, numbers: Mapping[str, Any]) -> None:
+        """What `numbers` gave."""
+        for key in self.numbers():
+            setattr(self, key, numbers[key])
+
+
 def optimise(
-    objective: Objective, iterate: Iterate, z: Tensor, optimiser: Optimiser, iterations: int, progress: Progress
+    evaluator: Evaluator,
+    iterate: Iterate,
+    z: Tensor,
+    optimiser: Optimiser,
+    iterations: int,
+    progress: Progress,
+    loop: Loop | None = None,
 ) -> Iterator[tuple[Step, Tensor]]:
-    """Move z in place, `iterations` times; yields each step with the best z seen so far (do not change it).
+    """Move z in place until `iterations` steps are made; yields each with the best z seen so far (do not change it).
+
+    loop: a fresh one by default; one that a checkpoint gave goes on where it stood.
 
     A value that is not finite, or worse than both the start and RUNAWAY times the best, sends z back to the best one
     and the optimiser back to a fresh and smaller start, PATIENCE times; then the rest of the steps is left out. At the
     end z is where the last step led, unless that is such a value too.
     Raises ComputationError if the first value is not finite, or if none is any more after all restarts.
     """
-    best, best_value, first = z.clone(), math.inf, math.inf
+    loop = loop or Loop(z.clone())
     look = 1 if z.device.type == "cpu" else LOOK_EVERY
-    restarts = 0
-    for i in range(iterations):
-        values, grad = value_and_grad(objective, iterate.signal(z))
-        if i % look == 0 or i == iterations - 1:
+    while loop.done < iterations:
+        values, grad = evaluator.value_and_grad(iterate.signal(z))
+        if loop.done % look == 0 or loop.done == iterations - 1:
             value = float(values.sum())
-            if i == 0:
-                first = value
-            if _astray(value, first, best_value):
-                restarts += 1
-                if not math.isfinite(value) and (i == 0 or restarts > PATIENCE):
-                    raise ComputationError(_lost(objective, values, progress, restarts))
+            if loop.done == 0:
+                loop.first = value
+            if _astray(value, loop.first, loop.best_value):
+                loop.restarts += 1
+                if not math.isfinite(value) and (loop.done == 0 or loop.restarts > PATIENCE):
+                    raise ComputationError(_lost(evaluator.names, values, progress, loop.restarts))
                 progress.restarts += 1
-                z.copy_(best)
-                if restarts > PATIENCE:
+                z.copy_(loop.best)
+                if loop.restarts > PATIENCE:
                     return
                 optimiser.reset(CALMER)
-                values, grad = value_and_grad(objective, iterate.signal(z))
-            elif value < best_value:
-                best_value = value
-                best.copy_(z)
+                values, grad = evaluator.value_and_grad(iterate.signal(z))
+            elif value < loop.best_value:
+                loop.best_value = value
+                loop.best.copy_(z)
         optimiser.step(z, iterate.vjp(grad))
+        del grad
+        loop.done += 1
         progress.iteration += 1
-        yield _step(progress, objective, values, z), best
-    if iterations and _astray(float(value_and_grad(objective, iterate.signal(z))[0].sum()), first, best_value):
-        progress.restarts += 1
-        z.copy_(best)
+        yield _step(progress, evaluator.names, values, z), loop.best
+    if iterations:
+        value = float(evaluator.value_and_grad(iterate.signal(z))[0].sum())
+        if _astray(value, loop.first, loop.best_value):
+            progress.restarts += 1
+            z.copy_(loop.best)
 
 
 def _astray(value: float, first: float, best: float) -> bool:
     return not math.isfinite(value) or (value > first and value > RUNAWAY * best)
 
 
-def _step(progress: Progress, objective: Objective, values: Tensor, z: Tensor) -> Step:
+def _step(progress: Progress, names: tuple[str, ...], values: Tensor, z: Tensor) -> Step:
     return Step(
         progress.iteration,
         progress.total,
@@ -120,20 +161,14 @@ def _step(progress: Progress, objective: Objective, values: Tensor, z: Tensor) -
         progress.scales,
         tuple(z.shape[2:]),
         time.perf_counter() - progress.started,
-        peak_memory(),
-        objective.names,
+        peak_resident(),
+        names,
         values,
     )
 
 
-def peak_memory() -> int:
-    """Peak resident bytes of this process."""
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _lost(objective: Objective, values: Tensor, progress: Progress, restarts: int) -> str:
-    named = zip(objective.names, values.tolist(), strict=True)
+def _lost(names: tuple[str, ...], values: Tensor, progress: Progress, restarts: int) -> str:
+    named = zip(names, values.tolist(), strict=True)
     bad = [name for name, value in named if not math.isfinite(value)]
     return (
         f"the objective is not finite in {', '.join(bad) or 'its sum'} at iteration {progress.iteration + 1} "

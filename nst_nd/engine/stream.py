@@ -82,16 +82,19 @@ class Engine:
             type(axis[0])(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*reaches, strict=True)
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See Objective.names."""
+        return self.objective.names
+
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See the function of this name; of all processes together."""
         field, grad = self._with_margin(x), self._gradient(x)
-        alone = self.split is None and len(self.sweeps) + len(self.objective.signal) == 1
         terms: list[Tensor] = []
         for branch, sweep in zip(self.objective.branches, self.sweeps, strict=True):
             terms += _branch(branch, sweep, field, grad, self.team)
         for term in self.objective.signal:
             terms.append(self._signal(term, field, grad))
-        del alone
         grad.fold()
         return torch.stack(terms), grad.read(self._own(), copy=False)
 

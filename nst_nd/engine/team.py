@@ -111,16 +111,18 @@ class Team:
             for work in dist.batch_isend_irecv(operations):
                 work.wait()
 
-    def gather_slabs(self, own: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor] | None:
-        """Every process's tensor, in order, at process 0; None at the others. shapes: of all of them."""
-        if self.count == 1:
-            return [own]
+    def gather_words(self, words: str) -> list[str] | None:
+        """Every process's text, in order, at process 0; None at the others."""
+        encoded = torch.frombuffer(bytearray(words.encode()), dtype=torch.uint8)
+        lengths = torch.zeros(self.count, dtype=torch.float64)
+        lengths[self.rank] = encoded.numel()
+        self.total(lengths)
         if self.rank:
-            self.swap([(0, own.contiguous())], [])
+            self.swap([(0, encoded)], [])
             return None
-        others = [own.new_empty(tuple(shape)) for shape in shapes[1:]]
+        others = [torch.empty(int(n), dtype=torch.uint8) for n in lengths[1:].tolist()]
         self.swap([], list(enumerate(others, start=1)))
-        return [own, *others]
+        return [words, *(bytes(other.numpy()).decode() for other in others)]
 
 
 ALONE = Team()

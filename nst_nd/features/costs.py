@@ -16,11 +16,12 @@ from nst_nd.errors import InputError
 ContentNormalisation = Literal["relative", "mse", "gatys", "textbook"]
 StyleNormalisation = Literal["relative", "gatys", "johnson", "mse"]
 
-_CONTENT: dict[ContentNormalisation, Callable[[Tensor], Tensor | float]] = {
-    "relative": lambda target: 1.0 / target.double().square().sum(),
-    "mse": lambda target: 1.0 / target.numel(),
-    "gatys": lambda target: 0.5,  # noqa: ARG005
-    "textbook": lambda target: 1.0 / (4.0 * target.numel()),
+# from the sum of squares of the target, and its number of elements
+_CONTENT: dict[ContentNormalisation, Callable[[Tensor, int], Tensor | float]] = {
+    "relative": lambda energy, numel: 1.0 / energy,  # noqa: ARG005
+    "mse": lambda energy, numel: 1.0 / numel,  # noqa: ARG005
+    "gatys": lambda energy, numel: 0.5,  # noqa: ARG005
+    "textbook": lambda energy, numel: 1.0 / (4.0 * numel),  # noqa: ARG005
 }
 
 _STYLE: dict[StyleNormalisation, Callable[[Tensor, int], Tensor | float]] = {
@@ -43,12 +44,17 @@ def content_scale(target: Tensor, normalisation: ContentNormalisation) -> Tensor
 
     Raises InputError where the target is 0 everywhere and the normalisation divides by it.
     """
-    if normalisation == "relative" and not target.any():
+    return content_scale_of(target.double().square().sum(), target.numel(), normalisation)
+
+
+def content_scale_of(energy: Tensor, numel: int, normalisation: ContentNormalisation) -> Tensor | float:
+    """`content_scale` from the target's sum of squares (a float64 scalar) and its number of elements."""
+    if normalisation == "relative" and not energy > 0:
         raise InputError(
             "the content has no activation at all in a content layer (is it silent?)\n"
             "use content_weight 0, or make a texture"
         )
-    return _CONTENT[normalisation](target)
+    return _CONTENT[normalisation](energy, numel)
 
 
 def content_cost(activations: Tensor, target: Tensor, normalisation: ContentNormalisation = "relative") -> Tensor:

@@ -70,6 +70,9 @@ class Stage(Protocol):
     def output(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the output for an input of `size`."""
 
+    def output_at(self, tap: str, size: Sequence[int]) -> tuple[int, ...]:
+        """Size of a tap for an input of `size`."""
+
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
 
@@ -165,8 +168,14 @@ class ChainStage:
 
     def output(self, size: Sequence[int]) -> tuple[int, ...]:
         """See Stage.output."""
+        return self.output_at(self.layers[-1].name, size)
+
+    def output_at(self, tap: str, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.output_at."""
         for layer in self.layers:
             size = output_size(layer, size)
+            if layer.name == tap:
+                break
         return tuple(size)
 
     def channels(self, nc: int) -> int:

@@ -55,6 +55,13 @@ class ModuleStage:
         """See Stage.output; as far as the strides tell."""
         return tuple(n // s for n, s in zip(size, self.stride_at(None), strict=True))
 
+    def output_at(self, tap: str, size: Sequence[int]) -> tuple[int, ...]:
+        """See Stage.output_at, by running it once."""
+        reference = next(self.module.parameters(), torch.zeros(()))
+        with torch.no_grad():
+            blank = reference.new_zeros(1, self.nc, *size)
+            return tuple(named_outputs(self.module, blank, frozenset([tap]))[tap].shape[2:])
+
     def channels(self, nc: int) -> int:
         """See Stage.channels: nothing follows a module, so nobody needs to know."""
         return nc

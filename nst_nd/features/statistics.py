@@ -51,6 +51,19 @@ class Moments:
         count, total, outer = moments(activations[0].flatten(1), flat, pivot, with_sum=with_sum)
         return cls(count, total, outer, pivot)
 
+    @classmethod
+    def over(
+        cls, activations: Tensor, weight: Tensor | None = None, pivot: Tensor | None = None, *, with_sum: bool = True
+    ) -> Moments:
+        """`of` for a part that was cut out of a larger array: brought into one piece first, channels innermost."""
+        return cls.of(nd.channels_last(activations), weight, pivot, with_sum=with_sum)
+
+    def totalled(self, total: Callable[[Tensor], Tensor]) -> Moments:
+        """The moments of all processes together; total: sums a tensor over them."""
+        count = total(self.count.double().reshape(1))[0]
+        added = None if self.sum is None else total(self.sum)
+        return replace(self, count=count, sum=added, outer=total(self.outer))
+
     def __add__(self, other: Moments) -> Moments:
         """Moments of two disjoint regions together; ValueError if they were taken about different pivots."""
         if self.pivot is not other.pivot and (

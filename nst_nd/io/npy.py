@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from nst_nd import scratch
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io.codec import ReadOptions
-from nst_nd.io.quantise import EXACT_INTEGER, as_data, to_floats, to_integers
+from nst_nd.io.quantise import EXACT_INTEGER, as_data, clipping_notes, narrowed, rounded
 from nst_nd.sample import KINDS, Data, Grid, Kind, Sample
 
 _MAGIC = b"\x93NUMPY"
@@ -25,6 +26,8 @@ _AXES: dict[Kind, tuple[int, str]] = {
 }
 _UNITS: dict[Kind, str] = {"image": "full scale", "audio": "full scale", "ecg": "mV", "volume": "arbitrary"}
 _COLOURS = {1: ("gray",), 3: ("red", "green", "blue")}
+_HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_HEADER_WRITERS = {(1, 0): np.lib.format.write_array_header_1_0, (2, 0): np.lib.format.write_array_header_2_0}
 # an array of more than a thousand header bytes is no plain array
 _MAX_HEADER = 10_000
 
@@ -86,14 +89,18 @@ class NpyCodec:
             said = "rate and lead names" if sample.kind in ("audio", "ecg") else "grid and metadata"
             notes.append(f"an NPY file holds the array only: {said} are not stored")
             source = NpySource(sample.data.dtype, 1.0, False, (1, 0), True)
-        stored, clipped = _stored(sample.data, source)
-        if not source.channel_axis and sample.nc == 1:
-            stored = stored[0]
-        stored = np.asarray(stored, source.dtype, order="F" if source.fortran else "C")
-        out = io.BytesIO()
-        np.lib.format.write_array(out, stored, source.version, allow_pickle=False)
-        path.write_bytes(out.getvalue())
-        return notes + clipped
+        bare = not source.channel_axis and sample.nc == 1
+        shape = sample.shape if bare else sample.data.shape
+        # NumPy calls an array C order that is both
+        fortran = source.fortran and sum(n > 1 for n in shape) > 1
+        head = {"descr": np.lib.format.dtype_to_descr(source.dtype), "fortran_order": fortran, "shape": shape}
+        clipped = 0
+        with path.open("wb") as file:
+            _HEADER_WRITERS[source.version](file, head)
+            for stored, beyond in (_columns if fortran else _rows)(sample.data, source):
+                file.write(stored.reshape(-1).view(np.uint8).data)
+                clipped += beyond
+        return notes + clipping_notes(clipped, sample.data.size, source.dtype)
 
 
 def _array(path: Path) -> tuple[NDArray[Any], tuple[int, int]]:
@@ -104,10 +111,9 @@ def _array(path: Path) -> tuple[NDArray[Any], tuple[int, int]]:
 
 def _mapped(file: io.BufferedIOBase, size: int) -> tuple[NDArray[Any], tuple[int, int]]:
     version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
+    if version not in _HEADER_READERS:
         raise DecodeError(f"is NPY version {version}; allowed: (1, 0) and (2, 0)")
-    shape, fortran, dtype = readers[version](file, max_header_size=_MAX_HEADER)
+    shape, fortran, dtype = _HEADER_READERS[version](file, max_header_size=_MAX_HEADER)
     if dtype.hasobject:
         raise InputError("holds Python objects (a pickle), which are never loaded; save a plain array")
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -154,8 +160,33 @@ def _grid(kind: Kind, rate: float | None) -> Grid:
     return Grid(spacing=(1 / rate,), unit="s", rate=float(rate))
 
 
-def _stored(data: NDArray[Any], source: NpySource) -> tuple[NDArray[Any], list[str]]:
+def _rows(data: Data, source: NpySource) -> Iterator[tuple[NDArray[Any], int]]:
+    """What is stored of [channel, *space], in pieces that follow one another in C order, and what was clipped there."""
+    for channel in data:
+        for piece in scratch.chunks(channel, 0):
+            yield _stored(channel[piece], source)
+            scratch.release(data)
+
+
+def _columns(data: Data, source: NpySource) -> Iterator[tuple[NDArray[Any], int]]:
+    """The same in Fortran order: a piece is C order of the axes turned round, and comes from all of the pages."""
+    data = data[:, None] if data.ndim == 2 else data  # an axis between the channels and the last one, to go along
+    for last in scratch.chunks(data, data.ndim - 1):
+        piece = data[..., last]
+        block, clipped = np.empty(piece.shape[::-1], source.dtype), 0
+        for rows in scratch.chunks(data, 1):
+            stored, beyond = _stored(piece[:, rows], source)
+            block.T[:, rows] = stored
+            clipped += beyond
+            scratch.release(data)
+        yield block, clipped
+
+
+def _stored(data: Data, source: NpySource) -> tuple[NDArray[Any], int]:
+    """Real to stored values, in C order, and how many were clipped."""
     if source.dtype.kind == "f":
-        return to_floats(data, source.dtype)
-    kind = np.float64 if source.dtype.itemsize > 2 else data.dtype.type
-    return to_integers(data.astype(kind) * kind(source.scale), source.dtype)
+        stored, clipped = narrowed(data, source.dtype)
+    else:
+        kind = np.float64 if source.dtype.itemsize > 2 else data.dtype.type
+        stored, clipped = rounded(data.astype(kind) * kind(source.scale), source.dtype)
+    return np.ascontiguousarray(stored), clipped

@@ -156,7 +156,7 @@ def test_what_nobody_expected(cli, bad, monkeypatch, error, status, word):
     def broken(*args, **options):
         raise error
 
-    monkeypatch.setattr("nst_nd.job.stylize", broken)
+    monkeypatch.setattr("nst_nd.job.transfer", broken)
     check(cli("stylize", "c.png", "s.png", "-o", "o.png"), status, word, files(bad), bad)
 
 

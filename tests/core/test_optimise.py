@@ -9,6 +9,7 @@ from core_helpers import NDIMS, SIZES, signal
 from nst_nd import Objective, SignalTerm
 from nst_nd.engine.optimise import PATIENCE, Progress, optimise
 from nst_nd.engine.optimisers import LBFGS, LONGEST_STEP, Adam
+from nst_nd.engine.stream import Engine
 from nst_nd.errors import ComputationError
 from nst_nd.features.iterate import Iterate
 
@@ -24,7 +25,7 @@ def run(cost, z, optimiser, steps):
     """z is moved in place; returns the progress, the values of all steps and the best z."""
     objective = Objective((), (SignalTerm("cost", 1.0, cost),))
     progress = Progress(steps, 1)
-    seen = list(optimise(objective, Iterate(torch.zeros_like(z)), z, optimiser, steps, progress))
+    seen = list(optimise(Engine(objective, z.shape[2:]), Iterate(torch.zeros_like(z)), z, optimiser, steps, progress))
     return progress, [step.loss for step, _ in seen], seen[-1][1]
 
 
@@ -216,7 +217,7 @@ def test_the_best_is_what_was_best(ndim):
     z = torch.zeros(1, 1, *SIZES[ndim], dtype=torch.float64)
     objective = Objective((), (SignalTerm("cost", 1.0, cost),))
     seen = []
-    for step, best in optimise(objective, Iterate(torch.zeros_like(z)), z, LBFGS(), 10, Progress(10, 1)):
+    for step, best in optimise(Engine(objective, z.shape[2:]), Iterate(torch.zeros_like(z)), z, LBFGS(), 10, Progress(10, 1)):
         seen.append(step.loss)
         assert float(quadratic(best)) == pytest.approx(min(seen), rel=1e-9)
     assert [len(seen), step.iteration, step.total, step.size] == [10, 10, 10, SIZES[ndim]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nst_nd.domains.metrics.common import content_change, gradient_correlation, style_distance
+from nst_nd.domains.metrics.common import content_change, gradient_correlation
 from nst_nd.domains.metrics.signals import audio_metrics, ecg_metrics
+from nst_nd.domains.metrics.texture import style_distance
 from nst_nd.domains.metrics.volume import ct_metrics
 from nst_nd.sample import Sample
 

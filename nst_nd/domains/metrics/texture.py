@@ -1,0 +1,137 @@
+"""How far a texture is from that of the style: Gram matrices of a held-out network, a slab of the signal at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst_nd import nd, scratch
+from nst_nd.boxes import Box
+from nst_nd.domains.selection import percentiles
+from nst_nd.engine.field import Field
+from nst_nd.engine.sweep import StagePlan, Sweep
+from nst_nd.errors import InputError
+from nst_nd.features.extractor import Extractor
+from nst_nd.features.random_conv import random_network
+from nst_nd.features.statistics import Moments, gram_of
+from nst_nd.kernels.moments import BLOCK
+from nst_nd.sample import Data, Sample
+
+# the held-out network: a seed and widths that no preset uses
+SEED = 7919
+WIDTHS = (3, 7)
+CHANNELS = (16, 32, 32)
+TAPS = ("relu1", "pool1", "relu2", "pool2", "relu3")
+# what is larger is measured on its middle, of about so many positions
+MIDDLE = 1 << 21
+PERCENTILES = (0.5, 99.5)
+# positions of a stage's input that it runs on at a time: a few tens of MiB of activations
+AT_ONCE = 1 << 16
+
+
+def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
+    """Mean over the layers TAPS of ||G - A||_F / ||A||_F, G and A the Gram matrices of sample and style.
+
+    Both in units of the style's range, so that levels count; arbitrary intensities each in units of their own
+    (`like` says whose range the sample has). Where the numbers of channels differ, their mean is compared;
+    an image style is brought to the sample's longer side. A signal too small for all layers is heard at the first.
+    Raises InputError where activations overflow.
+    """
+    ranges = _range(style), _range(like if sample.units == "arbitrary" else style)
+    a, g = (_normalised(s.data, r, s.nc == style.nc == sample.nc) for s, r in ((style, ranges[0]), (sample, ranges[1])))
+    if sample.kind == "image":
+        share = max(g.shape[2:]) / max(a.shape[2:])
+        a = nd.resize(a, [max(1, round(n * share)) for n in a.shape[2:]])
+    extractor = random_network(g.shape[1], nd.spatial_axes(g), seed=SEED, widths=WIDTHS, channels=CHANNELS).until(TAPS)
+    least = extractor.least_size
+    if any(n < m for t in (a, g) for n, m in zip(t.shape[2:], least, strict=True)):
+        extractor = extractor.until(TAPS[:1])
+    ours, theirs = grams(extractor, g), grams(extractor, a)
+    return float(sum((ours[t] - theirs[t]).norm() / theirs[t].norm() for t in ours) / len(ours))
+
+
+def grams(extractor: Extractor, x: Tensor) -> dict[str, Tensor]:
+    """Gram matrix [C, C] in float64 of x [1, nc, *space] at every tap, as `statistics.gram` gives it.
+
+    Raises InputError for a signal that the extractor does not take and for activations that are not finite.
+    """
+    extractor.check_input(x)
+    found = {tap: _Blocks() for tap in extractor.names}
+
+    def read(tap: str, box: Box, activations: Tensor) -> None:  # noqa: ARG001
+        found[tap].add(activations)
+
+    with torch.no_grad():
+        sweep = Sweep(extractor, frozenset(extractor.names), x.shape[2:], _slabs(extractor, x))
+        sweep.forward(Field.of(x), read, back=False)
+    return {tap: gram_of(blocks.moments()) for tap, blocks in found.items()}
+
+
+class _Blocks:
+    """Moments of positions that come in order, summed in the blocks that all of them at once would be summed in.
+
+    A distance is a small difference of Gram matrices: it would show where the float32 sums of a block begin and end.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Moments | None = None
+        self._rest: Tensor | None = None
+
+    def add(self, activations: Tensor) -> None:
+        """[1, C, *space], the positions that follow."""
+        if not torch.isfinite(activations).all():
+            raise InputError("activations are not finite")
+        flat = activations.flatten(2)
+        if self._rest is not None:
+            flat = torch.cat([self._rest, flat], dim=2)
+        whole = flat.shape[2] // BLOCK * BLOCK
+        self._take(flat[:, :, :whole])
+        self._rest = flat[:, :, whole:].clone()
+
+    def moments(self) -> Moments:
+        """Of everything that came."""
+        if self._rest is not None:
+            self._take(self._rest)
+        assert self._sum is not None
+        return self._sum
+
+    def _take(self, flat: Tensor) -> None:
+        if flat.shape[2]:
+            here = Moments.of(flat, with_sum=False)
+            self._sum = here if self._sum is None else self._sum + here
+
+
+def _slabs(extractor: Extractor, x: Tensor) -> list[StagePlan]:
+    """Slabs of the first axis, so that positions come in order; what lies between stages is in a file where large."""
+    plans, size, nc = [], tuple(x.shape[2:]), extractor.nc
+    for stage in extractor.stages:
+        large = nc * math.prod(size) * x.element_size() >= scratch.LARGE
+        tile = (max(1, AT_ONCE // math.prod(size[1:])), *size[1:])
+        plans.append(StagePlan(tile, keep=False, place="file" if large else "device"))
+        size, nc = stage.output(size), stage.channels(nc)
+    return plans
+
+
+def _range(sample: Sample) -> tuple[float, float]:
+    low, high = percentiles(sample.data, PERCENTILES)
+    if low == high:
+        lows, highs = scratch.extremes(sample.data)
+        low, high = lows.min(), highs.max()
+    return float((low + high) / 2.0), float(max(high - low, np.finfo(np.float32).tiny))
+
+
+def _normalised(data: Data, middle_and_width: tuple[float, float], same_channels: bool) -> Tensor:
+    """[1, C, *middle], the channels' mean where they are not the same; by pieces."""
+    keep = round(MIDDLE ** (1.0 / (data.ndim - 1)))
+    middle = tuple(slice((n - keep) // 2, (n + keep) // 2) if n > keep else slice(None) for n in data.shape[1:])
+    centre, width = middle_and_width
+
+    def scaled(piece: Data) -> Data:
+        part: Data = piece if same_channels else piece.mean(axis=0, keepdims=True)
+        return (part - centre) / width
+
+    nc = len(data) if same_channels else 1
+    return torch.from_numpy(scratch.piecewise(scaled, data[(slice(None), *middle)], nc=nc, dtype=np.float32))[None]

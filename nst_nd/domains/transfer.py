@@ -1,0 +1,379 @@
+"""The computing part of one transfer: plans, targets and steps, scale by scale, in one process or several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from nst_nd import nd, scratch
+from nst_nd.domains.domain import Prepared
+from nst_nd.domains.networks import Network
+from nst_nd.domains.settings import Settings
+from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
+from nst_nd.engine.field import Field
+from nst_nd.engine.memory import bytes_of, free_on, in_words, is_out_of_memory, resident, trim
+from nst_nd.engine.objective import Objective, SignalTerm
+from nst_nd.engine.optimise import Loop, Progress, Step, optimise
+from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
+from nst_nd.engine.plan import Demand, Plan, halved, history_dtype, make_plan
+from nst_nd.engine.pyramid import scale_sizes, share_iterations
+from nst_nd.engine.state import gather_state, restore
+from nst_nd.engine.stream import Engine
+from nst_nd.engine.team import Split, Team
+from nst_nd.errors import ComputationError
+from nst_nd.features.costs import OutOfRange, TotalVariation
+from nst_nd.features.iterate import Iterate
+
+# of what is free, without max_memory: the rest is for whatever else the machine does
+SHARE_OF_FREE = 0.9
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """Where checkpoints go."""
+
+    @property
+    def started(self) -> bool:
+        """Whether there is one, or has been time for one."""
+
+    def due(self) -> bool:
+        """Whether it is time for one."""
+
+    def save(self, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write one, in place of the last."""
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last one, where the run is to go on from it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the steps led to. z: [1, C, *full size] at process 0, None at the others. plan: of the full size."""
+
+    z: Tensor | None
+    history: list[Step]
+    interrupted: bool
+    notes: list[str]
+    memory: dict[str, Any]
+
+
+@dataclass
+class _Scale:
+    """One size on the way: how much of the full one, how many steps, the slabs and the plan."""
+
+    size: tuple[int, ...]
+    share: float
+    steps: int
+    split: Split | None
+    demand: Demand
+    plan: Plan = field(repr=False)
+
+
+class Transfer:
+    """One transfer of prepared inputs. base: [1, C, *full size], whole. start: z [1, C, *size] of the first scale."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        shares: Sequence[float],
+        networks: Sequence[Network],
+        settings: Settings,
+        base: Tensor,
+        start: Callable[[Tensor], Tensor],
+        device: torch.device,
+        team: Team,
+    ) -> None:
+        self.prepared, self.shares, self.settings = prepared, shares, settings
+        self.base, self.start, self.device, self.team = base, start, device, team
+        self.networks = [replace(n, extractor=n.extractor.to(device, torch.float32)) for n in networks]
+        self.notes: list[str] = []
+
+    def run(
+        self,
+        on_step: Callable[[Step], None],
+        should_stop: Callable[[], bool],
+        on_plan: Callable[[str], None],
+        keeper: Keeper | None,
+    ) -> Outcome:
+        """Through the scales. Raises ConfigError where the memory is too little, ComputationError (not finite)."""
+        saved = None if keeper is None else keeper.load()
+        scales = self._scales(saved[1]["plans"] if saved else None)
+        self._say(scales[-1], on_plan)
+        history = [] if saved is None else [_step_of(row) for row in saved[1]["history"]]
+        progress = Progress(self.settings.iterations, len(scales))
+        z: Tensor | None = None
+        interrupted = False
+        for index, scale in enumerate(scales):
+            if saved and index < saved[1]["scale"]:
+                continue
+            progress.scale = index
+            z = self._at(scale, z, scales[index - 1] if index else None)
+            resumed = saved if saved and index == saved[1]["scale"] else None
+            work = _Work(self, scale, z, resumed, progress, on_plan)
+            for step in work.steps(scale.steps):
+                on_step(step)
+                history.append(step)
+                interrupted = self.team.any(should_stop())
+                if keeper is not None and self.team.any(keeper.started if interrupted else keeper.due()):
+                    work.save(keeper, index, scales, history)
+                if interrupted:
+                    break
+            z = work.loop.best if interrupted else z
+            del work
+            trim()
+            if interrupted:
+                break
+        if progress.restarts:
+            self.notes.append(
+                f"the optimiser went astray {progress.restarts} times and was sent back to the best so far"
+            )
+        assert z is not None
+        return Outcome(self._full(z, scale), history, interrupted, self.notes, self._memory(scales[-1]))
+
+    def _scales(self, recorded: list[Any] | None) -> list[_Scale]:
+        settings, networks = self.settings, self.networks
+        extractors = [n.extractor for n in networks]
+        least = [max(axis) for axis in zip(*(e.least_size for e in extractors), strict=True)]
+        full = tuple(self.base.shape[2:])
+        sizes = scale_sizes(full, settings.scales, least)
+        for style in self.prepared.styles:  # a scale has to be large enough for every style as well
+            shares = {share for _, share in scale_sizes(style.shape[2:], settings.scales, least, "the style")}
+            sizes = [scale for scale in sizes if scale[1] in shares]
+        if settings.iterations == 0:
+            sizes = sizes[-1:]
+        elif len(sizes) < len(settings.scales):
+            left = len(settings.scales) - len(sizes)
+            self.notes.append(f"{left} coarse scale(s) left out: smaller than the network's stride")
+        steps = share_iterations(settings.iterations, [share for _, share in sizes], len(full))
+        available = self._available()
+        found = []
+        for i, ((size, share), count) in enumerate(zip(sizes, steps, strict=True)):
+            split = split_for(extractors, size, self.team.count)
+            demand = self._demand(size, split)
+            plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, available)
+            found.append(_Scale(size, share, count, split, demand, plan))
+        return found
+
+    def _demand(self, size: tuple[int, ...], split: Split | None) -> Demand:
+        branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
+        p, s = self.prepared, self.settings
+        masks = sum(m is not None for m in (p.free, p.weight)) + (p.free is not None and p.lock is not None)
+        smoothed, accelerator = p.lock is not None, self.device.type == "cuda"
+        return Demand(
+            branches,
+            size,
+            self.base.shape[1],
+            s.optimizer,
+            s.history,
+            masks,
+            smoothed,
+            split,
+            self.team.rank,
+            accelerator,
+        )
+
+    def _available(self) -> int:
+        """Bytes that may be taken on top of what this process has; the same for all processes."""
+        self.before = resident()
+        limit = self.settings.max_memory
+        if limit is not None:
+            found = bytes_of(limit) - (self.before if self.device.type == "cpu" else 0)
+        else:
+            local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.device.type == "cpu" else 1
+            found = int(SHARE_OF_FREE * free_on(self.device) / local)
+        if self.team.count == 1:
+            return found
+        each = torch.zeros(self.team.count, dtype=torch.float64)
+        each[self.team.rank] = found
+        return int(self.team.total(each).min())
+
+    def _say(self, scale: _Scale, on_plan: Callable[[str], None]) -> None:
+        here = f"memory plan for {'x'.join(map(str, scale.size))}"
+        if scale.split is not None:
+            here += f" in {self.team.count} slabs along axis {scale.split.axis}"
+        on_plan(f"{here}: {scale.plan.words()}; the program itself has {in_words(self.before)}")
+
+    def _memory(self, scale: _Scale) -> dict[str, Any]:
+        return {
+            "max_memory": self.settings.max_memory,
+            "plan": scale.plan.record(),
+            "predicted_peak_bytes": self.before + scale.plan.predicted,
+            "processes": self.team.count,
+        }
+
+    def own(self, x: Tensor, split: Split | None) -> Tensor:
+        """This process's slab of a whole array, on the device."""
+        if split is None:
+            return nd.channels_last(x.to(self.device))
+        slab = Field.of(x).read(split.owned(self.team.rank, x.shape[2:]), copy=True)
+        return nd.channels_last(slab.to(self.device))
+
+    def whole(self, z: Tensor, scale: _Scale) -> Tensor:
+        """The whole array from everybody's slab, at every process."""
+        if scale.split is None:
+            return z
+        field = Field.of(torch.zeros((*z.shape[:2], *scale.size), dtype=z.dtype, device=z.device))
+        field.write(scale.split.owned(self.team.rank, scale.size), z)
+        return self.team.total(field.data)
+
+    def _at(self, scale: _Scale, z: Tensor | None, before: _Scale | None) -> Tensor:
+        """z of a scale, from that of the one before it, or a start."""
+        if z is None or before is None:
+            return self.own(self.start(nd.resize(self.base, scale.size)), scale.split)
+        return self.own(nd.resize(self.whole(z, before), scale.size), scale.split)
+
+    def _full(self, z: Tensor, scale: _Scale) -> Tensor | None:
+        whole = self.whole(z, scale)
+        return None if self.team.rank else nd.resize(whole, tuple(self.base.shape[2:]))
+
+    def iterate(self, scale: _Scale) -> Iterate:
+        """How the signal of a scale is made of z, on this process's slab."""
+        lock = self.prepared.lock
+        if lock is not None:
+            lock = tuple(s * new / old for s, new, old in zip(lock, scale.size, self.base.shape[2:], strict=True))
+        free = self.prepared.free
+        base = self.own(nd.resize(self.base, scale.size), scale.split)
+        mask = None if free is None else self.own(nd.resize(free, scale.size), scale.split)
+        if scale.split is None or lock is None:
+            return Iterate(base, lock, mask)
+        from nst_nd.engine.lowpass import SlabLowPass
+
+        return Iterate(base, lock, mask, SlabLowPass(self.team, scale.split, scale.size))
+
+    def objective(self, scale: _Scale, base: Tensor) -> Objective:
+        """Targets of a scale, in the memory of its plan."""
+        prepared, share = self.prepared, scale.share
+        masks = prepared.style_weights or (None,) * len(prepared.styles)
+        styles = [
+            StyleSignal(
+                nd.channels_last(nd.resize(x, _scaled(x, share)).to(self.device)),
+                None if m is None else nd.resize(m, _scaled(m, share)).to(self.device),
+                part,
+            )
+            for x, m, part in zip(prepared.styles, masks, self.shares, strict=True)
+        ]
+        weight = None if prepared.weight is None else nd.resize(prepared.weight, scale.size).to(self.device)
+        frame = Frame(scale.plan, self.team, self.team.count)
+        branches = tuple(
+            branch_of(i, network, self.settings, base, styles, weight, frame, scale.split, scale.size)
+            for i, network in enumerate(self.networks)
+        )
+        return Objective(branches, self._signal_terms())
+
+    def _signal_terms(self) -> tuple[SignalTerm, ...]:
+        settings, limits, scaling = self.settings, self.prepared.limits, self.prepared.scaling
+        terms = []
+        if settings.tv_weight:
+            terms.append(SignalTerm("tv", settings.tv_weight, TotalVariation(settings.tv_exponent)))
+        if settings.range_weight and limits is not None:
+            low, high = (torch.from_numpy((v - scaling.offset) * scaling.gain).float().to(self.device) for v in limits)
+            terms.append(SignalTerm("range", settings.range_weight, OutOfRange(low, high)))
+        return tuple(terms)
+
+    def optimiser(self, plan: Plan) -> Optimiser:
+        """As the settings say, with its history where the plan says."""
+        if self.settings.optimizer == "adam":
+            return Adam(self.settings.learning_rate)
+        empty = scratch.mapped_tensor if plan.history == "file" else None
+        return LBFGS(
+            self.settings.learning_rate,
+            self.settings.history,
+            dtype=history_dtype(plan),
+            empty=empty,
+            total=self.team.total,
+            release=scratch.release,
+        )
+
+
+class _Work:
+    """One scale at work: an engine that shrinks its tiles where memory runs out, the optimiser, the loop's state."""
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        scale: _Scale,
+        z: Tensor,
+        saved: tuple[dict[str, Tensor], dict[str, Any]] | None,
+        progress: Progress,
+        on_plan: Callable[[str], None],
+    ) -> None:
+        self.transfer, self.scale, self.z, self.progress, self.on_plan = transfer, scale, z, progress, on_plan
+        self.iterate = transfer.iterate(scale)
+        self.optimiser = transfer.optimiser(scale.plan)
+        self.loop = Loop(z.clone())
+        if saved is not None:
+            restore(saved, z, self.loop, self.optimiser, progress, transfer.team)
+        self.objective = transfer.objective(scale, self.iterate.base)
+        self.engine = self._engine()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See Engine.names."""
+        return self.objective.names
+
+    def steps(self, count: int) -> Any:
+        """The steps of this scale that are still to be made; z moves."""
+        for step, _ in optimise(self, self.iterate, self.z, self.optimiser, count, self.progress, self.loop):
+            yield step
+
+    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See Engine.value_and_grad; where memory runs out, again with smaller tiles, and said so."""
+        while True:
+            try:
+                return self.engine.value_and_grad(x)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error)
+
+    def save(self, keeper: Keeper, index: int, scales: Sequence[_Scale], history: Sequence[Step]) -> None:
+        """A checkpoint of all processes, written by the first."""
+        about = {
+            "scale": index,
+            "plans": [scale.plan.record() for scale in scales],
+            "history": [_row_of(step) for step in history],
+        }
+        found = gather_state(self.z, self.loop, self.optimiser, self.progress, self.transfer.team, about)
+        if found is not None:
+            keeper.save(*found)
+
+    def _engine(self) -> Engine:
+        scale = self.scale
+        return Engine(self.objective, scale.size, scale.plan.tiling, self.transfer.team, scale.split)
+
+    def _shrink(self, error: Exception) -> None:
+        smaller = halved(self.scale.plan, self.scale.demand) if self.transfer.team.count == 1 else None
+        if smaller is None:
+            raise ComputationError(
+                f"out of memory at {'x'.join(map(str, self.scale.size))}, and the tiles cannot be made smaller\n"
+                "allow more with max_memory, choose layers that are less deep, or more processes"
+            ) from error
+        self.scale.plan = smaller
+        said = f"out of memory: going on {smaller.words()}"
+        self.transfer.notes.append(said)
+        self.on_plan(said)
+        del self.engine
+        trim()
+        if self.transfer.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.engine = self._engine()
+
+
+def _scaled(x: Tensor, share: float) -> tuple[int, ...]:
+    return tuple(max(1, round(n * share)) for n in x.shape[2:])
+
+
+def _row_of(step: Step) -> dict[str, Any]:
+    values = [float(v) for v in step.values.tolist()]
+    plain = {key: getattr(step, key) for key in ("iteration", "total", "scale", "scales", "seconds", "memory")}
+    return {**plain, "size": list(step.size), "names": list(step.names), "values": values}
+
+
+def _step_of(row: Mapping[str, Any]) -> Step:
+    values = torch.tensor(row["values"], dtype=torch.float64)
+    return Step(**{**row, "size": tuple(row["size"]), "names": tuple(row["names"]), "values": values})

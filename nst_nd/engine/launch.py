@@ -1,0 +1,43 @@
+"""Joining the processes that torchrun started for one job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+
+from nst_nd.engine.team import ALONE, Team
+from nst_nd.errors import ComputationError
+
+# the slowest single step that one process may wait for another
+PATIENCE = timedelta(hours=2)
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[Team]:
+    """The team of this process while the block runs: ALONE unless torchrun says otherwise by WORLD_SIZE.
+
+    NCCL where the work is on GPUs (one for each process), gloo elsewhere.
+    Raises ComputationError where the others cannot be reached.
+    """
+    count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if count == 1:
+        yield ALONE
+        return
+    on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise ComputationError(
+            f"process {rank} of {count} could not join the others: {str(error).splitlines()[0]}\n"
+            "start them with torchrun --nproc-per-node N -m nst_nd ..."
+        ) from error
+    try:
+        yield Team(rank, count)
+    finally:
+        torch.distributed.destroy_process_group()
