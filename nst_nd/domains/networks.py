@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,14 @@ def _build(
 ) -> Extractor:
     kernel = settings.pool_kernel or pool_kernel
     if spec.name == "vgg19":
-        return vgg19(nc, ndim, pooling=settings.pooling, padding=settings.padding or "zeros", pool_kernel=kernel)
+        return vgg19(
+            nc,
+            ndim,
+            pooling=settings.pooling,
+            padding=settings.padding or "zeros",
+            pool_kernel=kernel,
+            blocks=_deepest_block(layers),
+        )
     if spec.name == "random":
         return random_network(
             nc,
@@ -97,6 +105,12 @@ def _build(
     if spec.name == "spectrogram":
         return spectrogram_network(nc, ndim, spec)
     return _module(spec, nc, ndim, layers)
+
+
+def _deepest_block(layers: Sequence[str]) -> int:
+    """The last block of VGG-19 that these layers name; all five where one is not VGG's, so that the error names all."""
+    found = [re.fullmatch(r"(?:conv|relu|pool)([1-5])(?:_\d)?", layer) for layer in layers]
+    return max((int(m[1]) for m in found if m), default=5) if all(found) else 5
 
 
 def spectrogram_network(nc: int, ndim: int, spec: ExtractorSettings) -> Extractor:

@@ -13,7 +13,7 @@ from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.engine.field import Field
 from nst_nd.engine.objective import Branch, ContentTerm, StyleTerm
-from nst_nd.engine.plan import Plan
+from nst_nd.engine.plan import Plan, tile_lengths
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import Split, Team
 from nst_nd.errors import InputError
@@ -92,7 +92,7 @@ def branch_of(
     statistic = STATISTICS[settings.statistic]
     for i, style in enumerate(styles if network.style else (), start=1):
         prefix = "style" if len(styles) == 1 else f"style{i}"
-        for tap, m in _style_moments(network, style, statistic.centred, stages, frame).items():
+        for tap, m in _style_moments(network, style, statistic.centred, frame).items():
             if not m.count > 0:
                 raise InputError(f"the style mask leaves no position of {network.label}{tap} to take statistics from")
             if m.pivot is not None:
@@ -191,9 +191,7 @@ def with_margin(x: Tensor, sweep: Sweep, size: Sequence[int], team: Team, split:
     return field
 
 
-def _style_moments(
-    network: Network, style: StyleSignal, centred: bool, stages: Sequence[StagePlan], frame: Frame
-) -> dict[str, Moments]:
+def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: Frame) -> dict[str, Moments]:
     """Moments of a style at the style taps; centred ones about the style's own mean, found in a first pass."""
     taps = frozenset(network.style)
     cut = _until_stage(network.extractor, taps)
@@ -202,7 +200,7 @@ def _style_moments(
         split, team = frame.split([cut], size), frame.team
     except InputError:  # too short to be shared out: every process looks at all of it
         split, team = None, Team()
-    plan = _fitting(cut, stages[: len(cut.stages)], size)
+    plan = _fitting(cut, frame.plan, size)
     sweep = Sweep(cut, taps, size, plan, team, split)
     x = style.x if split is None else Field.of(style.x).read(split.owned(team.rank, size), copy=True)
     field = with_margin(x, sweep, size, team, split)
@@ -213,16 +211,9 @@ def _style_moments(
     return _pass(sweep, field, weights, means, team, with_sum=True)
 
 
-def _fitting(extractor: Extractor, stages: Sequence[StagePlan], size: tuple[int, ...]) -> list[StagePlan]:
-    """The plan of the generated signal on a style of another size: the same tiles, nothing kept."""
-    found = []
-    for stage, plan in zip(extractor.stages, stages, strict=True):
-        tile = plan.tile and tuple(
-            min(t, n) if stage.can_cut(a, size) else n for a, (t, n) in enumerate(zip(plan.tile, size, strict=True))
-        )
-        found.append(replace(plan, tile=tile, keep=False))
-        size = stage.output(size)
-    return found
+def _fitting(extractor: Extractor, plan: Plan, size: tuple[int, ...]) -> list[StagePlan]:
+    """The plan of the generated signal for a style of another size: tiles of the same length, nothing kept."""
+    return [StagePlan(tile, False, plan.place) for tile in tile_lengths(extractor, size, plan.length)]
 
 
 def _pass(

@@ -154,12 +154,12 @@ class Transfer:
         found = []
         for i, ((size, share), count) in enumerate(zip(sizes, steps, strict=True)):
             split = split_for(extractors, size, self.team.count)
-            demand = self._demand(size, split)
+            demand = self._demand(size, share, split)
             plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, available)
             found.append(_Scale(size, share, count, split, demand, plan))
         return found
 
-    def _demand(self, size: tuple[int, ...], split: Split | None) -> Demand:
+    def _demand(self, size: tuple[int, ...], share: float, split: Split | None) -> Demand:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
         p, s = self.prepared, self.settings
         masks = sum(m is not None for m in (p.free, p.weight)) + (p.free is not None and p.lock is not None)
@@ -167,18 +167,20 @@ class Transfer:
         return Demand(
             branches,
             size,
-            self.base.shape[1],
-            s.optimizer,
-            s.history,
-            masks,
-            smoothed,
-            split,
-            self.team.rank,
-            accelerator,
+            nc=self.base.shape[1],
+            optimizer=s.optimizer,
+            history=s.history,
+            masks=masks,
+            smoothed=smoothed,
+            split=split,
+            rank=self.team.rank,
+            accelerator=accelerator,
+            styles=tuple(_scaled(x, share) for x in p.styles),
         )
 
     def _available(self) -> int:
         """Bytes that may be taken on top of what this process has; the same for all processes."""
+        trim()
         self.before = resident()
         limit = self.settings.max_memory
         if limit is not None:

@@ -43,7 +43,8 @@ class Demand:
 
     branches: each network, cut, with the taps that the content cost reads. size, nc: of the signal. masks: arrays
     [1, 1, *size] beside it. smoothed: whether the iterate is filtered, which takes two more of its size. split, rank:
-    this process's slab. accelerator: the memory is a device's own.
+    this process's slab. accelerator: the memory is a device's own. styles:
+    their sizes; their statistics are taken before the steps begin, with the same tiles.
     """
 
     branches: tuple[tuple[Extractor, frozenset[str], frozenset[str]], ...]
@@ -56,6 +57,7 @@ class Demand:
     split: Split | None = None
     rank: int = 0
     accelerator: bool = False
+    styles: tuple[tuple[int, ...], ...] = ()
 
     @property
     def share(self) -> float:
@@ -75,7 +77,7 @@ class Plan:
     """How a run uses memory. tiling: see Tiling. targets, history: where those are. dtype: of the L-BFGS history.
 
     predicted: bytes at the peak on top of what the process had, in memory; on_disk: in scratch files.
-    parts: the larger shares of it, in words and bytes.
+    parts: the larger shares of it, in words and bytes. length: of a tile along each axis; None: all at once.
     """
 
     tiling: Tiling
@@ -85,11 +87,17 @@ class Plan:
     predicted: int
     on_disk: int
     parts: tuple[tuple[str, int], ...]
+    length: int | None = None
 
     @property
     def untiled(self) -> bool:
         """Whether everything is done at once."""
         return all(stage.tile is None for branch in self.tiling.branches for stage in branch)
+
+    @property
+    def place(self) -> Place:
+        """Where stage inputs are."""
+        return next((s.place for b in self.tiling.branches for s in b), "device")
 
     def record(self) -> dict[str, Any]:
         """For the sidecar and the checkpoint: plain values that say everything that determines the result."""
@@ -100,7 +108,7 @@ class Plan:
         signal = self.tiling.signal and list(self.tiling.signal)
         places = {"targets": self.targets, "history": self.history, "history_dtype": self.dtype}
         sizes = {"predicted_bytes": self.predicted, "scratch_bytes": self.on_disk}
-        return {"branches": branches, "signal": signal, **places, **sizes}
+        return {"branches": branches, "signal": signal, "length": self.length, **places, **sizes}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Plan:
@@ -111,12 +119,12 @@ class Plan:
         )
         tiling = Tiling(branches, record["signal"] and tuple(record["signal"]))
         places = record["targets"], record["history"], record["history_dtype"]
-        return cls(tiling, *places, record["predicted_bytes"], record["scratch_bytes"], ())
+        return cls(tiling, *places, record["predicted_bytes"], record["scratch_bytes"], (), record["length"])
 
     def words(self) -> str:
         """One line for people."""
         tile = self.tiling.signal
-        how = "all at once" if self.untiled or tile is None else f"in tiles of {'x'.join(map(str, tile))}"
+        how = "all at once" if tile is None else f"in tiles of {'x'.join(map(str, tile))}"
         files = [
             name for name, place in (("history", self.history), ("content targets", self.targets)) if place == "file"
         ]
@@ -139,10 +147,10 @@ def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:
             return plan
         if plan.on_disk <= room and (leanest is None or plan.predicted < leanest.predicted):
             leanest = plan
-    need = "more scratch space" if leanest is None else f"at least {in_words(leanest.predicted)} on top of the program"
+    need = "more scratch space" if leanest is None else f"at least {in_words(leanest.predicted)} of memory"
+    left = f"{in_words(max(0, available))} of memory on top of the program and {in_words(room)} of scratch space"
     raise ConfigError(
-        f"{in_words(available)} of memory (and {in_words(room)} of scratch space) are too little for "
-        f"{'x'.join(map(str, demand.size))}: it takes {need}\n"
+        f"{left} are too little for {'x'.join(map(str, demand.size))}: it takes {need}\n"
         "allow more with max_memory, choose layers that are less deep, a smaller history, or optimizer: adam"
     )
 
@@ -201,13 +209,21 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
             memory["history"] = held
     else:
         memory["optimiser"] = Adam.bytes_for(demand.elements)
-    branches, buffers, target_bytes, work = [], 0, 0, 0
+    branches, buffers, target_bytes, work, before = [], 0, 0, 0, 0
+    in_memory = layout.inputs == "device"
     for extractor, taps, content in demand.branches:
         stages, here = _stages(demand, extractor, taps, length, keep, layout.inputs)
         branches.append(stages)
         buffers += here.buffers
         work = max(work, here.work)
         target_bytes += _targets(demand, extractor, content)
+        for size in demand.styles:
+            style = replace(demand, size=size, styles=())
+            once = _stages(style, extractor, taps, length, False, layout.inputs)[1]
+            before = max(before, once.work + (once.buffers // 2 if in_memory else 0))
+    # before the steps there are no buffers of the signal's own
+    work = max(work, before - (buffers if in_memory else 0))
+    memory["styles"] = FLOAT * demand.nc * sum(math.prod(size) for size in demand.styles)
     for name, size, place in (
         ("stage inputs", buffers, layout.inputs),
         ("content targets", target_bytes, layout.targets),
@@ -220,7 +236,9 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
     predicted = int(SLACK * sum(memory.values())) + OVERHEAD
     signal = None if length is None else tuple(min(length, s) for s in demand.size)
     parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))
-    return Plan(Tiling(tuple(branches), signal), layout.targets, layout.history, layout.dtype, predicted, disk, parts)
+    return Plan(
+        Tiling(tuple(branches), signal), layout.targets, layout.history, layout.dtype, predicted, disk, parts, length
+    )
 
 
 @dataclass(frozen=True)
@@ -238,16 +256,9 @@ def _stages(
     """
     size, nc = demand.size, extractor.nc
     plans, buffers, kept, working = [], 0, 0, 0
-    narrowest = 0
-    for i, stage in enumerate(extractor.stages):
-        widest = stage.widest(nc)
-        narrowest = narrowest or widest
-        tile = (
-            None
-            if length is None
-            else _tile(stage, size, length * (narrowest / max(widest, narrowest)) ** (1 / len(size)))
-        )
-        one = StagePlan(tile, tile is None or (keep and i > 0), place)
+    lengths = tile_lengths(extractor, size, length)
+    for i, (stage, tile) in enumerate(zip(extractor.stages, lengths, strict=True)):
+        one = StagePlan(tile, (tile is None and length is None) or (keep and i > 0), place)
         plans.append(one)
         if not stage.known:
             continue  # a module: nothing is known of its memory
@@ -268,6 +279,23 @@ def _stages(
     return tuple(plans), _Held(buffers, kept + working)
 
 
+def tile_lengths(extractor: Extractor, size: tuple[int, ...], length: int | None) -> list[tuple[int, ...] | None]:
+    """The tile of each stage's input for a signal of `size`: `length` along each axis where the stage can be cut.
+
+    Stages with more channels than the first get tiles of fewer positions, so that all take about as much memory.
+    None everywhere where `length` is None.
+    """
+    found: list[tuple[int, ...] | None] = []
+    nc, first = extractor.nc, 0
+    for stage in extractor.stages:
+        widest = stage.widest(nc)
+        first = first or widest
+        own = None if length is None else length * (first / max(widest, first)) ** (1 / len(size))
+        found.append(None if own is None or not stage.known else _tile(stage, size, own))
+        size, nc = stage.output(size), stage.channels(nc)
+    return found
+
+
 def _tile(stage: Stage, size: tuple[int, ...], length: float) -> tuple[int, ...]:
     """At most this many positions along each axis that can be cut."""
     return tuple(min(max(1, int(length)), n) if stage.can_cut(a, size) else n for a, n in enumerate(size))
@@ -285,16 +313,13 @@ def _targets(demand: Demand, extractor: Extractor, content: frozenset[str]) -> i
 
 def halved(plan: Plan, demand: Demand) -> Plan | None:
     """The plan with tiles of half the length along every axis; None where they are as small as they can be."""
-    if plan.untiled:
-        return _plan(demand, EDGES[0], False, _Layout("device", plan.targets, plan.history, plan.dtype))
-    if max(max(s.tile) for b in plan.tiling.branches for s in b if s.tile is not None) <= min(EDGES):
+    layout = _Layout(plan.place, plan.targets, plan.history, plan.dtype)
+    if plan.length is None:
+        return _plan(demand, EDGES[0], False, layout)
+    edge = round(plan.length ** (len(demand.size) / AXES_OF_EDGES))
+    if edge <= min(EDGES):
         return None
-    branches = tuple(
-        tuple(replace(s, tile=s.tile and tuple(max(1, n // 2) for n in s.tile), keep=False) for s in b)
-        for b in plan.tiling.branches
-    )
-    signal = plan.tiling.signal and tuple(max(1, n // 2) for n in plan.tiling.signal)
-    return replace(plan, tiling=Tiling(branches, signal))
+    return _plan(demand, max(min(EDGES), edge // 2), False, layout)
 
 
 def history_dtype(plan: Plan) -> torch.dtype:

@@ -20,7 +20,7 @@ from nst_nd import nd
 from nst_nd.boxes import Box, size_of, slices, volume_of
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.features.layer import Layer
-from nst_nd.features.window import Windows, can_cut, output_size, windows
+from nst_nd.features.window import Windows, can_cut, needed, output_size, windows
 
 # (tap, activation, gradient so far or None) -> gradient with the tap's own added; it may add in place
 Seed = Callable[[str, Tensor, Tensor | None], Tensor]
@@ -236,13 +236,16 @@ class ChainStage:
     def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
         """See Stage.footprint: all outputs are kept; gradients of two neighbours and of a tap come on top."""
         sizes, taps = [nc * volume_of(tile.have)], [0]
+        bordered = 0
         for layer, cut in zip(self.layers, tile.cuts, strict=True):
+            if layer.border is not None and needed(layer, cut.want) != cut.have:
+                bordered += 2 * nc * volume_of(cut.have)  # with its border, in two layouts
             nc = layer.channels(nc)
             sizes.append(layer.copies * nc * volume_of(cut.want))
             if layer.name in wanted:
                 taps.append(2 * nc * volume_of(tile.owned[layer.name]))
         pairs = max(a + b for a, b in pairwise(sizes))
-        return Footprint(sum(sizes), pairs + max(taps))
+        return Footprint(sum(sizes) + bordered, pairs + max(taps))
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.carry."""

@@ -11,7 +11,7 @@ from nst_nd.errors import ConfigError
 from nst_nd.features.convolution import Convolution, Rectifier
 from nst_nd.features.extractor import ChainStage, Extractor
 from nst_nd.features.layer import Layer, Pool
-from nst_nd.features.weights import vgg19_weights
+from nst_nd.features.weights import VGG19_BLOCKS, vgg19_weights
 
 MEAN_RGB = (123.68, 116.779, 103.939)
 
@@ -23,19 +23,23 @@ def vgg19(
     pooling: nd.Pooling = "average",
     padding: nd.Padding = "zeros",
     pool_kernel: tuple[int, ...] | None = None,
+    blocks: int = len(VGG19_BLOCKS),
 ) -> Extractor:
     """VGG-19's convolutional base with taps conv1_1, relu1_1, ..., relu5_4, pool1 .. pool5.
 
     Input: [1, nc, *space], RGB in 0..255 less MEAN_RGB for nc = 3, and the like for others.
     nc: the three colour kernels serve other numbers of channels as `adapt_channels` says.
     ndim: 3 inflates each kernel along the last axis, 1 collapses it, as `adapt_axes` says.
-    pool_kernel: positions joined per axis by each pool (2 everywhere by default).
-    Raises ConfigError for nc < 1 or a kernel of another length than ndim.
+    pool_kernel: positions joined per axis by each pool (2 everywhere by default). blocks: only the first so many are
+    made, without the memory of the others.
+    Raises ConfigError for nc < 1, a kernel of another length than ndim, or a number of blocks outside of 1..5.
     """
     kernel = pool_kernel or (2,) * ndim
     if nc < 1 or ndim not in nd.AXES or len(kernel) != ndim or min(kernel) < 1:
         raise ConfigError(f"vgg19 got nc={nc}, ndim={ndim}, pool_kernel={kernel}; nc >= 1 and one size >= 1 per axis")
-    weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights().items()}
+    if not 1 <= blocks <= len(VGG19_BLOCKS):
+        raise ConfigError(f"vgg19 got blocks={blocks}; allowed: 1 to {len(VGG19_BLOCKS)}")
+    weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights(blocks).items()}
     weights["1_1"] = (adapt_channels(weights["1_1"][0], nc), weights["1_1"][1])
     ones = (1,) * ndim
     blocks: dict[str, list[Layer]] = {}

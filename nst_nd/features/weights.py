@@ -21,11 +21,12 @@ VGG19_BLOCKS = (2, 2, 4, 4, 4)
 
 
 @lru_cache(maxsize=1)
-def vgg19_weights() -> Mapping[str, tuple[Tensor, Tensor]]:
+def vgg19_weights(blocks: int = len(VGG19_BLOCKS)) -> Mapping[str, tuple[Tensor, Tensor]]:
     """Kernels [C_out, 3 or C_in, 3, 3] and biases [C_out] of VGG-19's convolutions by name ("1_1" .. "5_4").
 
     The input is RGB, 0..255 less the training mean (123.68, 116.779, 103.939). The file stores BGR kernels as indices
-    into a codebook of 256 values per layer. Raises InputError if the package is missing or the file is another one.
+    into a codebook of 256 values per layer. blocks: how many to unpack; the deep ones are the large ones.
+    Raises InputError if the package is missing or the file is another one.
     Source: Simonyan & Zisserman 2015, arXiv 1409.1556, configuration E.
     """
     spec = importlib.util.find_spec(VGG19_PACKAGE)  # finds a package without running any of its code
@@ -35,7 +36,7 @@ def vgg19_weights() -> Mapping[str, tuple[Tensor, Tensor]]:
     check_sha256(path, VGG19_SHA256)
     stored = torch.load(path, weights_only=True)
     layers = {}
-    for block, count in enumerate(VGG19_BLOCKS, start=1):
+    for block, count in enumerate(VGG19_BLOCKS[:blocks], start=1):
         for i in range(1, count + 1):
             name = f"block{block}_conv{i}"
             kernel = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]

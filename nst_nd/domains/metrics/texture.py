@@ -28,8 +28,8 @@ TAPS = ("relu1", "pool1", "relu2", "pool2", "relu3")
 # what is larger is measured on its middle, of about so many positions
 MIDDLE = 1 << 21
 PERCENTILES = (0.5, 99.5)
-# positions of a stage's input that it runs on at a time: a few tens of MiB of activations
-AT_ONCE = 1 << 16
+# positions of the input that a stage runs on at a time: some MiB of activations
+AT_ONCE = 1 << 14
 
 
 def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
@@ -40,16 +40,18 @@ def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
     an image style is brought to the sample's longer side. A signal too small for all layers is heard at the first.
     Raises InputError where activations overflow.
     """
-    ranges = _range(style), _range(like if sample.units == "arbitrary" else style)
-    a, g = (_normalised(s.data, r, s.nc == style.nc == sample.nc) for s, r in ((style, ranges[0]), (sample, ranges[1])))
+    same = style.nc == sample.nc
+    sizes = [_middle_size(sample.data), _middle_size(style.data)]
     if sample.kind == "image":
-        share = max(g.shape[2:]) / max(a.shape[2:])
-        a = nd.resize(a, [max(1, round(n * share)) for n in a.shape[2:]])
-    extractor = random_network(g.shape[1], nd.spatial_axes(g), seed=SEED, widths=WIDTHS, channels=CHANNELS).until(TAPS)
-    least = extractor.least_size
-    if any(n < m for t in (a, g) for n, m in zip(t.shape[2:], least, strict=True)):
+        share = max(sizes[0]) / max(sizes[1])
+        sizes[1] = tuple(max(1, round(n * share)) for n in sizes[1])
+    nc, ndim = sample.nc if same else 1, len(sizes[0])
+    extractor = random_network(nc, ndim, seed=SEED, widths=WIDTHS, channels=CHANNELS).until(TAPS)
+    if any(n < least for size in sizes for n, least in zip(size, extractor.least_size, strict=True)):
         extractor = extractor.until(TAPS[:1])
-    ours, theirs = grams(extractor, g), grams(extractor, a)
+    # one signal after the other, so that one is in memory
+    ours = grams(extractor, _normalised(sample.data, _range(like if sample.units == "arbitrary" else style), same))
+    theirs = grams(extractor, nd.resize(_normalised(style.data, _range(style), same), sizes[1]))
     return float(sum((ours[t] - theirs[t]).norm() / theirs[t].norm() for t in ours) / len(ours))
 
 
@@ -123,10 +125,16 @@ def _range(sample: Sample) -> tuple[float, float]:
     return float((low + high) / 2.0), float(max(high - low, np.finfo(np.float32).tiny))
 
 
+def _middle_size(data: Data) -> tuple[int, ...]:
+    """Of about MIDDLE positions at most, the same along every axis that is cut."""
+    keep = round(MIDDLE ** (1.0 / (data.ndim - 1)))
+    return tuple(min(n, keep) for n in data.shape[1:])
+
+
 def _normalised(data: Data, middle_and_width: tuple[float, float], same_channels: bool) -> Tensor:
     """[1, C, *middle], the channels' mean where they are not the same; by pieces."""
-    keep = round(MIDDLE ** (1.0 / (data.ndim - 1)))
-    middle = tuple(slice((n - keep) // 2, (n + keep) // 2) if n > keep else slice(None) for n in data.shape[1:])
+    pairs = zip(data.shape[1:], _middle_size(data), strict=True)
+    middle = tuple(slice((n - keep) // 2, (n + keep) // 2) for n, keep in pairs)
     centre, width = middle_and_width
 
     def scaled(piece: Data) -> Data:
