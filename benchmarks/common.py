@@ -22,7 +22,7 @@ from torch import Tensor
 from nst_nd.engine.memory import in_words
 from nst_nd.engine.objective import Objective
 from nst_nd.features.convolution import Convolution
-from nst_nd.features.extractor import ChainStage
+from nst_nd.features.extractor import Extractor
 from nst_nd.features.layer import Pool
 
 
@@ -77,27 +77,18 @@ class _Gram(torch.autograd.Function):
         return features @ features.T
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (features,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        features: Tensor = ctx.saved_tensors[0]
         return (features.T @ (grad + grad.T)).T
 
 
 def plain_value_and_grad(objective: Objective, dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """The first branch of an objective as a plain network in `dtype`: x to its value and its gradient at x.
 
-    Chains of convolutions with ReLU, zeros at the border, and average pooling by 2; relative costs, Gram matrices.
+    Relative costs and Gram matrices only; layers as in `_layers`.
     """
     branch = objective.branches[0]
-    steps: list[tuple[str, Tensor | None, Tensor | None]] = []
-    for stage in branch.extractor.stages:
-        assert isinstance(stage, ChainStage)
-        for layer in stage.layers:
-            if isinstance(layer, Convolution):
-                assert layer.rectify and layer.padding == "zeros"
-                steps.append((layer.name, innermost(layer.weight.to(dtype)), layer.bias.to(dtype)))
-            else:
-                assert isinstance(layer, Pool) and layer.mode == "average" and set(layer.kernel) == {2}
-                steps.append((layer.name, None, None))
+    layers = _layers(branch.extractor, dtype)
     style = {term.tap: (term.weight, term.target.to(dtype)) for term in branch.style}
     content = {term.tap: (term.weight, innermost(term.target.to(dtype))) for term in branch.content}  # type: ignore[union-attr]
     ndim = branch.extractor.ndim
@@ -106,7 +97,7 @@ def plain_value_and_grad(objective: Objective, dtype: torch.dtype) -> Callable[[
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         leaf = innermost(x.to(dtype)).requires_grad_()
         y, loss = leaf, leaf.new_zeros(())
-        for name, weight, bias in steps:
+        for name, weight, bias in layers:
             y = pool(y, 2) if weight is None else convolve(y, weight, bias, padding=1).relu_()
             if name in style:
                 share, target = style[name]
@@ -118,3 +109,16 @@ def plain_value_and_grad(objective: Objective, dtype: torch.dtype) -> Callable[[
         return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
     return run
+
+
+def _layers(extractor: Extractor, dtype: torch.dtype) -> list[tuple[str, Tensor | None, Tensor | None]]:
+    """Name, weight and bias of 3-wide convolutions with ReLU and zeros at the border; None, None: average pool by 2."""
+    found: list[tuple[str, Tensor | None, Tensor | None]] = []
+    for layer in (layer for stage in extractor.stages for layer in stage.layers):  # type: ignore[attr-defined]
+        if isinstance(layer, Convolution) and layer.rectify and layer.padding == "zeros" and set(layer.halo) == {1}:
+            found.append((layer.name, innermost(layer.weight.to(dtype)), layer.bias.to(dtype)))
+        elif isinstance(layer, Pool) and layer.mode == "average" and set(layer.kernel) == {2}:
+            found.append((layer.name, None, None))
+        else:
+            raise SystemExit(f"{layer.name}: the plain network has no such layer")
+    return found

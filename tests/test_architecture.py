@@ -23,7 +23,7 @@ LAYERS = (
     {"domains"},
     {"config", "sidecar", "checkpoint"},
     {"draft"},
-    {"job"},
+    {"job", "verify"},
     {"cli"},
     {"__main__"},
 )

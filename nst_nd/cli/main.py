@@ -18,6 +18,7 @@ from nst_nd import __version__
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.transfer import run, stylize, texture
+from nst_nd.cli.verify import verify
 from nst_nd.errors import ExitStatus, Interrupted, NstError
 
 MOST_LINES = 3
@@ -61,7 +62,7 @@ def schema() -> None:
     print(json.dumps(job_schema(), indent=2))
 
 
-for command in (stylize, texture, run, info, doctor, schema):
+for command in (stylize, texture, run, verify, info, doctor, schema):
     app.command()(command)
 
 

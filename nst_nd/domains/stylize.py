@@ -155,6 +155,11 @@ def transfer(
         torch.set_num_threads(before)
 
 
+def prepared_transfer(content: Sample, styles: Sequence[Style], settings: Mapping[str, Any], team: Team) -> Transfer:
+    """What `transfer` would run on these inputs, for those who want to look at its parts."""
+    return _Run(content, list(styles), resolve(settings, content.kind), None, None, None, team).work()
+
+
 class _Run:
     """The state of one transfer while it runs."""
 
@@ -187,6 +192,14 @@ class _Run:
         self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
         self.init = None if init is None else self._encode_init(init)
 
+    def work(self) -> Transfer:
+        """The computing part."""
+        total = sum(s.weight for s in self.styles)
+        shares = [s.weight / total for s in self.styles]
+        return Transfer(
+            self.prepared, shares, self.networks, self.settings, self.base, self._start, self.device, self.team
+        )
+
     def go(
         self,
         on_step: Callable[[Step], None],
@@ -195,12 +208,7 @@ class _Run:
         keeper: Keeper | None,
     ) -> Result | None:
         """Through the scales, and back into physical units."""
-        total = sum(s.weight for s in self.styles)
-        shares = [s.weight / total for s in self.styles]
-        work = Transfer(
-            self.prepared, shares, self.networks, self.settings, self.base, self._start, self.device, self.team
-        )
-        outcome = work.run(on_step, should_stop, on_plan, keeper)
+        outcome = self.work().run(on_step, should_stop, on_plan, keeper)
         if outcome.z is None:
             return None
         free = self.prepared.free

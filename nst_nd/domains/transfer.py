@@ -20,7 +20,7 @@ from nst_nd.engine.memory import bytes_of, free_on, in_words, is_out_of_memory, 
 from nst_nd.engine.objective import Objective, SignalTerm
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
-from nst_nd.engine.plan import Demand, Plan, halved, history_dtype, make_plan
+from nst_nd.engine.plan import Demand, Plan, halved, history_dtype, make_plan, tiled_plan
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
 from nst_nd.engine.state import gather_state, restore
 from nst_nd.engine.stream import Engine
@@ -135,6 +135,21 @@ class Transfer:
         assert z is not None
         return Outcome(self._full(z, scale), history, interrupted, self.notes, self._memory(scales[-1]))
 
+    def gradient(self, edge: int | None, seed: int = 0) -> tuple[Tensor, Tensor, Plan]:
+        """Terms, gradient of this process's slab and the plan at the full size, at a start with seeded noise on it.
+
+        edge: of the tiles of a volume, other signals get as many positions; None: everything at once.
+        """
+        demand = self.demand()
+        size, split = demand.size, demand.split
+        plan = tiled_plan(demand, edge)
+        scale = _Scale(size, 1.0, 0, split, demand, plan)
+        noise = torch.randn(self.base.shape, generator=torch.Generator().manual_seed(seed))
+        x = self.own(self.base + noise, split)
+        objective = self.objective(scale, self.own(self.base, split))
+        terms, grad = Engine(objective, size, plan.tiling, self.team, split).value_and_grad(x)
+        return terms, self.whole(grad, scale), plan
+
     def _scales(self, recorded: list[Any] | None) -> list[_Scale]:
         settings, networks = self.settings, self.networks
         extractors = [n.extractor for n in networks]
@@ -158,6 +173,11 @@ class Transfer:
             plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, available)
             found.append(_Scale(size, share, count, split, demand, plan))
         return found
+
+    def demand(self) -> Demand:
+        """What the full size needs."""
+        size = tuple(self.base.shape[2:])
+        return self._demand(size, 1.0, split_for([n.extractor for n in self.networks], size, self.team.count))
 
     def _demand(self, size: tuple[int, ...], share: float, split: Split | None) -> Demand:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
@@ -311,6 +331,7 @@ class _Work:
         if saved is not None:
             restore(saved, z, self.loop, self.optimiser, progress, transfer.team)
         self.objective = transfer.objective(scale, self.iterate.base)
+        trim()
         self.engine = self._engine()
 
     @property

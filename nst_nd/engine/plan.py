@@ -35,6 +35,8 @@ FULL_SIZE = 6
 # what allocators lose between blocks, and what libraries take for themselves
 SLACK = 1.10
 OVERHEAD = 96 * 2**20
+# measured: a heap that keeps its pages takes up to so many times what tiles of changing sizes hold at once
+FRAGMENTED = 2.3
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,11 @@ def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:
     )
 
 
+def tiled_plan(demand: Demand, edge: int | None) -> Plan:
+    """The plan with tiles of this edge, all in memory and nothing kept; None: everything at once."""
+    return _plan(demand, edge, edge is None, _ON_MACHINE[0])
+
+
 def candidates(demand: Demand) -> Iterator[Plan]:
     """All plans, from the fastest to the leanest."""
     layouts = _ON_ACCELERATOR if demand.accelerator else _ON_MACHINE
@@ -217,13 +224,13 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
         buffers += here.buffers
         work = max(work, here.work)
         target_bytes += _targets(demand, extractor, content)
-        for size in demand.styles:
-            style = replace(demand, size=size, styles=())
+        for shape in demand.styles:
+            style = replace(demand, size=shape, styles=())
             once = _stages(style, extractor, taps, length, False, layout.inputs)[1]
             before = max(before, once.work + (once.buffers // 2 if in_memory else 0))
     # before the steps there are no buffers of the signal's own
     work = max(work, before - (buffers if in_memory else 0))
-    memory["styles"] = FLOAT * demand.nc * sum(math.prod(size) for size in demand.styles)
+    memory["styles"] = FLOAT * demand.nc * sum(math.prod(shape) for shape in demand.styles)
     for name, size, place in (
         ("stage inputs", buffers, layout.inputs),
         ("content targets", target_bytes, layout.targets),
@@ -232,7 +239,7 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
             memory[name] = size
         elif place == "file":
             disk += size
-    memory["tiles at work"] = work
+    memory["tiles at work"] = int(work * (1.0 if length is None or demand.accelerator else FRAGMENTED))
     predicted = int(SLACK * sum(memory.values())) + OVERHEAD
     signal = None if length is None else tuple(min(length, s) for s in demand.size)
     parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))

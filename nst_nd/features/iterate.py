@@ -7,8 +7,9 @@ positions (then they stay the content's, bit for bit).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,6 +17,32 @@ from nst_nd import nd
 
 # K(m) is at least a fraction of one sample's weight wherever m is 1
 LEAST_REACH = 1e-6
+
+
+@runtime_checkable
+class LowPass(Protocol):
+    """A linear low-pass of signals [1, C, *space], sigma in samples per axis, and its transpose.
+
+    out: where the result goes, which may be x; None: wherever it likes. See nd.smooth, which is one.
+    """
+
+    def __call__(self, x: Tensor, sigma: tuple[float, ...], *, out: Tensor | None = None) -> Tensor:
+        """x smoothed."""
+        ...
+
+    def adjoint(self, x: Tensor, sigma: tuple[float, ...], *, out: Tensor | None = None) -> Tensor:
+        """The transpose of smoothing, of x."""
+        ...
+
+
+class _Whole:
+    """All of the signal is here."""
+
+    def __call__(self, x: Tensor, sigma: tuple[float, ...], *, out: Tensor | None = None) -> Tensor:
+        return nd.smooth(x, sigma, out=out)
+
+    def adjoint(self, x: Tensor, sigma: tuple[float, ...], *, out: Tensor | None = None) -> Tensor:
+        return nd.smooth_adjoint(x, sigma, out=out)
 
 
 @dataclass(frozen=True)
@@ -27,44 +54,61 @@ class Iterate:
 
     base: [1, nc, *space].
     lock: sigma of K in samples per axis; None: only m applies.
-    free: [1, 1, *space], m: 1 where the signal may change and 0 where it must not; None: everywhere.
+    free: [1, 1, *space], m: 1 where the signal may change and 0 where it must not; None: everywhere. It is not
+        changed once there is an Iterate of it: K(m) is computed once.
+    low_pass: K, where base, free and z are only one process's part of them; None: they are whole.
+
+    Beside what comes in and goes out, one array of its size is held at a time.
     """
 
     base: Tensor
     lock: tuple[float, ...] | None = None
     free: Tensor | None = None
+    low_pass: LowPass | None = None
 
     def signal(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The generated signal, in the shape of base."""
-        return self.base + self.change(z)
+        change = self.change(z)
+        return self.base + change if change is z else change.add_(self.base)
 
     def change(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
-        """What the generated signal differs from the base by."""
+        """What the generated signal differs from the base by; z itself where all of it is let through."""
         if self.lock is None:
             return z if self.free is None else z * self.free
-        return self._high(self._high(z, self.lock), self.lock)
+        x = z.clone()
+        return self._high_(self._high_(x, self.lock), self.lock)
 
     def vjp(self, grad: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The gradient at z from that at the signal: the adjoint of `change`."""
         if self.lock is None:
             return grad if self.free is None else grad * self.free
-        return self._high_adjoint(self._high_adjoint(grad, self.lock), self.lock)
+        x = grad.clone()
+        return self._high_adjoint_(self._high_adjoint_(x, self.lock), self.lock)
 
-    def _high(self, z: Tensor, lock: tuple[float, ...]) -> Tensor:
+    def _high_(self, x: Tensor, lock: tuple[float, ...]) -> Tensor:
+        """H(x), in the memory of x."""
         if self.free is None:
-            return z - nd.smooth(z, lock)
-        z = z * self.free
-        return z - self.free * nd.smooth(z, lock) / self._reach(lock)
+            return x.sub_(self._k(x, lock))
+        low = self._k(x.mul_(self.free), lock)
+        # a low-pass that does nothing may answer with x itself
+        low = low.clone() if low is x else low
+        return x.sub_(low.mul_(self.free).div_(self._reach))
 
-    def _high_adjoint(self, grad: Tensor, lock: tuple[float, ...]) -> Tensor:
-        seen = grad if self.free is None else grad * self.free / self._reach(lock)
-        with torch.enable_grad():
-            leaf = torch.zeros_like(grad).requires_grad_()
-            low = nd.smooth(leaf, lock)
-        grad = grad - torch.autograd.grad(low, leaf, seen)[0]
-        return grad if self.free is None else grad * self.free
+    def _high_adjoint_(self, x: Tensor, lock: tuple[float, ...]) -> Tensor:
+        """The adjoint of H at x, in the memory of x."""
+        if self.free is None:
+            return x.sub_(self._k.adjoint(x, lock))
+        seen = x * self.free
+        seen.div_(self._reach)
+        return x.sub_(self._k.adjoint(seen, lock, out=seen)).mul_(self.free)
 
-    def _reach(self, lock: tuple[float, ...]) -> Tensor:
+    @property
+    def _k(self) -> LowPass:
+        return _Whole() if self.low_pass is None else self.low_pass
+
+    @cached_property
+    def _reach(self) -> Tensor:
         """K(m), kept away from 0 where nothing free is near (there m is 0 as well)."""
         assert self.free is not None
-        return nd.smooth(self.free, lock).clamp_min(LEAST_REACH)
+        assert self.lock is not None
+        return self._k(self.free, self.lock).clamp_min(LEAST_REACH)

@@ -42,14 +42,14 @@ def vgg19(
     weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights(blocks).items()}
     weights["1_1"] = (adapt_channels(weights["1_1"][0], nc), weights["1_1"][1])
     ones = (1,) * ndim
-    blocks: dict[str, list[Layer]] = {}
+    layers_of: dict[str, list[Layer]] = {}
     for name, (w, b) in weights.items():
-        layers = blocks.setdefault(name[0], [])
+        layers = layers_of.setdefault(name[0], [])
         layers.append(Convolution(f"conv{name}", nd.channels_last(w), b, ones, ones, padding, rectify=False))
         layers.append(Rectifier(f"relu{name}", ndim))
-    for block, layers in blocks.items():
+    for block, layers in layers_of.items():
         layers.append(Pool(f"pool{block}", kernel, pooling))
-    stages = tuple(ChainStage(tuple(layers)) for layers in blocks.values())
+    stages = tuple(ChainStage(tuple(layers)) for layers in layers_of.values())
     return Extractor(f"vgg19(nc={nc}, ndim={ndim}, {pooling}, {padding}, {kernel})", nc, ndim, stages)
 
 

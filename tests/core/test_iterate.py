@@ -6,6 +6,7 @@ from core_helpers import NDIMS, signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nst_nd import nd
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
 from nst_nd.errors import InputError
 from nst_nd.features.iterate import Iterate
@@ -41,6 +42,43 @@ def test_vjp_is_the_adjoint_of_the_change(ndim, case):
     if free is not None:
         outside = (free == 0).expand_as(z)
         assert torch.equal(iterate.signal(z)[outside], iterate.base[outside])
+
+
+@pytest.mark.parametrize("case", range(4))
+@every_ndim
+def test_nothing_that_comes_in_is_changed(ndim, case):
+    for lock in {locks(ndim)[case][0], locks(ndim)[case][0] and (0.0,) * ndim}:
+        base, z, free = signal(ndim), signal(ndim, seed=1), locks(ndim)[case][1]
+        iterate = Iterate(base, lock, free)
+        for work in (iterate.signal, iterate.change, iterate.vjp):
+            assert torch.equal(work(z), work(z))
+            if lock is not None and not any(lock):
+                close_to = base if work == iterate.signal else torch.zeros_like(z)
+                inside = torch.ones_like(z) if free is None else free.expand_as(z)
+                torch.testing.assert_close((work(z) - close_to) * inside, torch.zeros_like(z))
+        assert torch.equal(z, signal(ndim, seed=1))
+        assert torch.equal(base, signal(ndim))
+        assert free is None or torch.equal(free, locks(ndim)[case][1])
+
+
+@every_ndim
+def test_the_low_pass_of_the_mask_is_computed_once(ndim):
+    seen = []
+
+    class Counted:
+        def __call__(self, x, sigma, *, out=None):
+            seen.append(x)
+            return nd.smooth(x, sigma, out=out)
+
+        def adjoint(self, x, sigma, *, out=None):
+            return nd.smooth_adjoint(x, sigma, out=out)
+
+    lock, free = locks(ndim)[3]
+    iterate = Iterate(signal(ndim), lock, free, Counted())
+    for _ in range(3):
+        iterate.vjp(iterate.change(signal(ndim, seed=1)))
+    assert sum(x is free for x in seen) == 1
+    assert len(seen) == 7
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -28,8 +28,8 @@ TAPS = ("relu1", "pool1", "relu2", "pool2", "relu3")
 # what is larger is measured on its middle, of about so many positions
 MIDDLE = 1 << 21
 PERCENTILES = (0.5, 99.5)
-# positions of the input that a stage runs on at a time: some MiB of activations
-AT_ONCE = 1 << 14
+# positions of the input that a stage runs on at a time: some MiB of activations, and few enough waits for threads
+AT_ONCE = 1 << 15
 
 
 def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
@@ -58,7 +58,7 @@ def style_distance(sample: Sample, style: Sample, like: Sample) -> float:
 def grams(extractor: Extractor, x: Tensor) -> dict[str, Tensor]:
     """Gram matrix [C, C] in float64 of x [1, nc, *space] at every tap, as `statistics.gram` gives it.
 
-    Raises InputError for a signal that the extractor does not take and for activations that are not finite.
+    Raises InputError for a signal that the extractor does not take and for activations that overflow.
     """
     extractor.check_input(x)
     found = {tap: _Blocks() for tap in extractor.names}
@@ -69,7 +69,7 @@ def grams(extractor: Extractor, x: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         sweep = Sweep(extractor, frozenset(extractor.names), x.shape[2:], _slabs(extractor, x))
         sweep.forward(Field.of(x), read, back=False)
-    return {tap: gram_of(blocks.moments()) for tap, blocks in found.items()}
+    return {tap: blocks.gram() for tap, blocks in found.items()}
 
 
 class _Blocks:
@@ -80,25 +80,26 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._sum: Moments | None = None
-        self._rest: Tensor | None = None
+        self._rest: list[Tensor] = []
 
     def add(self, activations: Tensor) -> None:
         """[1, C, *space], the positions that follow."""
-        if not torch.isfinite(activations).all():
-            raise InputError("activations are not finite")
-        flat = activations.flatten(2)
-        if self._rest is not None:
-            flat = torch.cat([self._rest, flat], dim=2)
+        self._rest.append(activations.flatten(2))
+        if sum(part.shape[2] for part in self._rest) < BLOCK:
+            return
+        flat = torch.cat(self._rest, dim=2)
         whole = flat.shape[2] // BLOCK * BLOCK
+        self._rest = [flat[:, :, whole:].clone()]
         self._take(flat[:, :, :whole])
-        self._rest = flat[:, :, whole:].clone()
 
-    def moments(self) -> Moments:
-        """Of everything that came."""
-        if self._rest is not None:
-            self._take(self._rest)
+    def gram(self) -> Tensor:
+        """Of everything that came. Raises InputError where it is not finite."""
+        self._take(torch.cat(self._rest, dim=2))
         assert self._sum is not None
-        return self._sum
+        gram = gram_of(self._sum)
+        if not torch.isfinite(gram).all():
+            raise InputError("activations are not finite, or too large to be squared")
+        return gram
 
     def _take(self, flat: Tensor) -> None:
         if flat.shape[2]:
