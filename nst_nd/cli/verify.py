@@ -45,7 +45,11 @@ def verify(
         with joined(str(settings.get("device", "auto"))) as team:
             part.work(content, style, settings, edge, team)
         return ExitStatus.DONE
-    size, findings, notes = part.verify(content, style, settings, edge, processes, sys.argv[1:])
+    again = ["verify", "--content", content, "--style", style, "--tile", str(edge)]
+    again += [] if preset is None else ["--preset", preset.value]
+    again += [] if config is None else ["--config", str(config)]
+    again += [word for assignment in sets or [] for word in ("--set", assignment)]
+    size, findings, notes = part.verify(content, style, settings, edge, processes, again)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     fine = all(finding.fine for finding in findings)

@@ -217,7 +217,9 @@ def test_the_best_is_what_was_best(ndim):
     z = torch.zeros(1, 1, *SIZES[ndim], dtype=torch.float64)
     objective = Objective((), (SignalTerm("cost", 1.0, cost),))
     seen = []
-    for step, best in optimise(Engine(objective, z.shape[2:]), Iterate(torch.zeros_like(z)), z, LBFGS(), 10, Progress(10, 1)):
+    for step, best in optimise(
+        Engine(objective, z.shape[2:]), Iterate(torch.zeros_like(z)), z, LBFGS(), 10, Progress(10, 1)
+    ):
         seen.append(step.loss)
         assert float(quadratic(best)) == pytest.approx(min(seen), rel=1e-9)
     assert [len(seen), step.iteration, step.total, step.size] == [10, 10, 10, SIZES[ndim]]
