@@ -154,8 +154,9 @@ class Checkpoints:
         return tensors, about
 
     def remove(self) -> None:
-        """At a good end."""
+        """At a good end; with it goes what a killed process left of one."""
         self.path.unlink(missing_ok=True)
+        _sweep(self.path, stale=0.0)
 
 
 def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[str, Any]:
@@ -253,12 +254,12 @@ def _message(path: Path, what: str) -> str:
     return f"{path}: {what}\nremove the file, or run without --resume"
 
 
-def _sweep(path: Path) -> None:
+def _sweep(path: Path, stale: float = STALE) -> None:
     """Remove private folders of earlier writes to this path whose process was killed: each is as large as the file."""
     for folder in path.parent.glob(f".{glob.escape(path.name[:60])}.*.part"):
         try:
             last = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
         except OSError:
             continue  # gone, or someone else's
-        if time.time() - last > STALE:
+        if time.time() - last > stale:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,18 +7,11 @@ import nibabel
 import numpy as np
 import pytest
 import soundfile
+from cli_words import SMALL
 from PIL import Image
 
 from nst_nd.cli.main import main
 
-# a network of a few channels, so that a run takes milliseconds
-SMALL = (
-    *("--set", "extractor=random"),
-    *("--set", "extractor.0.channels=[4, 4]"),
-    *("--set", "content_layers=[relu2]"),
-    *("--set", "style_layers=[relu1, relu2]"),
-    *("--set", "scales=[1]"),
-)
 QUICK = (*SMALL, "--iterations", "2")
 
 

@@ -11,9 +11,10 @@ import time
 import nibabel
 import numpy as np
 import pytest
-from conftest import SMALL
+from cli_words import SMALL
 
-COMMON = ("c.nii.gz", "s.nii.gz", *SMALL, "--set", "scales=[0.5, 1]", "--device", "cpu", "--iterations", "30")
+COMMON = ("c.nii.gz", "s.nii.gz", *SMALL, "--set", "scales=[0.5, 1]", "--device", "cpu")
+LONG = ("--iterations", "60")
 
 
 def start(*words, ranks=0, **environment):
@@ -30,34 +31,45 @@ def done(*words, ranks=0, status=0, **environment):
     return out, err
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(here, optimizer):
-    words = ("stylize", *COMMON, "--set", f"optimizer={optimizer}")
+def inode(path):
+    """Of a file that may not be there: a newer checkpoint is another file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def killed_after_progress(here, words, pause):
+    """Started, killed `pause` seconds after its first new checkpoint; False where it finished before that."""
+    before = inode(here / "resumed.nii.gz.ckpt")
+    process = start(*words, "-o", "resumed.nii.gz", "--resume", NST_ND_CHECKPOINT_SECONDS="0")
+    while inode(here / "resumed.nii.gz.ckpt") in (None, before) and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(pause)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("optimizer", "kills"), [("lbfgs", 5), ("adam", 2)])
+def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(here, optimizer, kills):
+    words = ("stylize", *COMMON, *LONG, "--set", f"optimizer={optimizer}")
     done(*words, "-o", "whole.nii.gz")
-    draw, kills = random.Random(optimizer), 0
-    for _ in range(40):
-        process = start(*words, "-o", "resumed.nii.gz", "--resume", NST_ND_CHECKPOINT_SECONDS="0")
-        until = time.monotonic() + 30
-        while not (here / "resumed.nii.gz.ckpt").exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.01)
-        time.sleep(draw.uniform(0.0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        if process.returncode == 0:
-            break
-        assert not (here / "resumed.nii.gz").exists() or process.returncode == 0
-    else:
+    draw = random.Random(optimizer)
+    killed = [killed_after_progress(here, words, draw.uniform(0.0, 0.05)) for _ in range(kills)]
+    assert killed[0]
+    if all(killed):
+        assert not (here / "resumed.nii.gz").exists()
         done(*words, "-o", "resumed.nii.gz", "--resume")
-    assert kills
     assert (here / "resumed.nii.gz").read_bytes() == (here / "whole.nii.gz").read_bytes()
     assert not (here / "resumed.nii.gz.ckpt").exists()
     told = [json.loads((here / f"{name}.nii.gz.json").read_text())["steps"] for name in ("whole", "resumed")]
     assert told[0] == told[1]
+    assert not list(here.glob("*.part"))
 
 
 def test_a_checkpoint_is_not_lost_and_not_mixed_up(here):
-    words = ("stylize", *COMMON, "-o", "out.nii.gz")
+    words = ("stylize", *COMMON, *LONG, "-o", "out.nii.gz")
     process = start(*words, NST_ND_CHECKPOINT_SECONDS="0")
     while not (here / "out.nii.gz.ckpt").exists():
         assert process.poll() is None
@@ -71,15 +83,16 @@ def test_a_checkpoint_is_not_lost_and_not_mixed_up(here):
     broken = (here / "out.nii.gz.ckpt").read_bytes()
     (here / "out.nii.gz.ckpt").write_bytes(broken[:-10])
     _, err = done(*words, "--resume", status=3)
-    assert "checkpoint" in err
+    assert "damaged or cut short" in err
     (here / "out.nii.gz.ckpt").write_bytes(broken)
     done(*words, "--overwrite")
     assert not (here / "out.nii.gz.ckpt").exists()
 
 
 def test_two_processes_give_what_one_gives(here):
-    done("stylize", *COMMON, "-o", "one.nii.gz")
-    _, err = done("stylize", *COMMON, "-o", "two.nii.gz", ranks=2)
+    few = ("--iterations", "6")  # rounding grows with the steps of a quasi-Newton method
+    done("stylize", *COMMON, *few, "-o", "one.nii.gz")
+    _, err = done("stylize", *COMMON, *few, "-o", "two.nii.gz", ranks=2)
     assert "2 slabs along axis" in err
     one, two, content = (nibabel.load(f"{name}.nii.gz").get_fdata() for name in ("one", "two", "c"))
     assert np.abs(one - two).max() <= 1e-3 * np.abs(one - content).max()
@@ -87,7 +100,7 @@ def test_two_processes_give_what_one_gives(here):
 
 
 def test_two_processes_killed_and_resumed(here):
-    words = ("stylize", *COMMON, "--preset", "ct", "--set", "protect=[0, 400]", "--set", "region=[0, 300]")
+    words = ("stylize", *COMMON, *LONG, "--preset", "ct", "--set", "protect=[0, 400]", "--set", "region=[0, 300]")
     done(*words, "-o", "whole.nii.gz", ranks=2)
     process = start(*words, "-o", "out.nii.gz", ranks=2, NST_ND_CHECKPOINT_SECONDS="0")
     while not (here / "out.nii.gz.ckpt").exists():
