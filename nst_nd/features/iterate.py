@@ -6,8 +6,7 @@ positions (then they stay the content's, bit for bit).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -65,6 +64,9 @@ class Iterate:
     lock: tuple[float, ...] | None = None
     free: Tensor | None = None
     low_pass: LowPass | None = None
+    # K(m), once it is known; not a cached_property, which lets one thread at a time compute (Python 3.11), while the
+    # processes of a team, which may be threads, wait for each other in the low-pass
+    _reached: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def signal(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The generated signal, in the shape of base."""
@@ -92,23 +94,22 @@ class Iterate:
         low = self._k(x.mul_(self.free), lock)
         # a low-pass that does nothing may answer with x itself
         low = low.clone() if low is x else low
-        return x.sub_(low.mul_(self.free).div_(self._reach))
+        return x.sub_(low.mul_(self.free).div_(self._reach(self.free, lock)))
 
     def _high_adjoint_(self, x: Tensor, lock: tuple[float, ...]) -> Tensor:
         """The adjoint of H at x, in the memory of x."""
         if self.free is None:
             return x.sub_(self._k.adjoint(x, lock))
         seen = x * self.free
-        seen.div_(self._reach)
+        seen.div_(self._reach(self.free, lock))
         return x.sub_(self._k.adjoint(seen, lock, out=seen)).mul_(self.free)
 
     @property
     def _k(self) -> LowPass:
         return _Whole() if self.low_pass is None else self.low_pass
 
-    @cached_property
-    def _reach(self) -> Tensor:
+    def _reach(self, free: Tensor, lock: tuple[float, ...]) -> Tensor:
         """K(m), kept away from 0 where nothing free is near (there m is 0 as well)."""
-        assert self.free is not None
-        assert self.lock is not None
-        return self._k(self.free, self.lock).clamp_min(LEAST_REACH)
+        if not self._reached:
+            self._reached.append(self._k(free, lock).clamp_min(LEAST_REACH))
+        return self._reached[0]
