@@ -22,7 +22,7 @@ from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
 from nst_nd.engine.plan import Demand, Plan, halved, history_dtype, make_plan, tiled_plan
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
-from nst_nd.engine.state import gather_state, restore
+from nst_nd.engine.state import gather_state, restore, row_of, step_of
 from nst_nd.engine.stream import Engine
 from nst_nd.engine.team import Split, Team
 from nst_nd.errors import ComputationError
@@ -104,7 +104,7 @@ class Transfer:
         saved = None if keeper is None else keeper.load()
         scales = self._scales(saved[1]["plans"] if saved else None)
         self._say(scales[-1], on_plan)
-        history = [] if saved is None else [_step_of(row) for row in saved[1]["history"]]
+        history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
         z: Tensor | None = None
         interrupted = False
@@ -359,7 +359,7 @@ class _Work:
         about = {
             "scale": index,
             "plans": [scale.plan.record() for scale in scales],
-            "history": [_row_of(step) for step in history],
+            "history": [row_of(step) for step in history],
         }
         found = gather_state(self.z, self.loop, self.optimiser, self.progress, self.transfer.team, about)
         if found is not None:
@@ -389,14 +389,3 @@ class _Work:
 
 def _scaled(x: Tensor, share: float) -> tuple[int, ...]:
     return tuple(max(1, round(n * share)) for n in x.shape[2:])
-
-
-def _row_of(step: Step) -> dict[str, Any]:
-    values = [float(v) for v in step.values.tolist()]
-    plain = {key: getattr(step, key) for key in ("iteration", "total", "scale", "scales", "seconds", "memory")}
-    return {**plain, "size": list(step.size), "names": list(step.names), "values": values}
-
-
-def _step_of(row: Mapping[str, Any]) -> Step:
-    values = torch.tensor(row["values"], dtype=torch.float64)
-    return Step(**{**row, "size": tuple(row["size"]), "names": tuple(row["names"]), "values": values})

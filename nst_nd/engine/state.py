@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nst_nd import scratch
 from nst_nd.engine.flat import flat
-from nst_nd.engine.optimise import Loop, Progress
+from nst_nd.engine.optimise import Loop, Progress, Step
 from nst_nd.engine.optimisers import Optimiser
 from nst_nd.engine.team import Team
 from nst_nd.errors import InputError
@@ -79,6 +79,19 @@ def restore(
     optimiser.load({n.removeprefix("optimiser."): t for n, t in mine.items()}, about["optimiser"], z)
     progress.iteration, progress.restarts = about["iteration"], about["restarts"]
     progress.started = time.perf_counter() - about["seconds"]
+
+
+def row_of(step: Step) -> dict[str, Any]:
+    """A step as plain values; floats survive JSON exactly."""
+    values = [float(v) for v in step.values.tolist()]
+    plain = {key: getattr(step, key) for key in ("iteration", "total", "scale", "scales", "seconds", "memory")}
+    return {**plain, "size": list(step.size), "names": list(step.names), "values": values}
+
+
+def step_of(row: Mapping[str, Any]) -> Step:
+    """The step that gave this row."""
+    values = torch.tensor(row["values"], dtype=torch.float64)
+    return Step(**{**row, "size": tuple(row["size"]), "names": tuple(row["names"]), "values": values})
 
 
 def _pieces(tensor: Tensor) -> Iterator[Tensor]:

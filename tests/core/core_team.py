@@ -9,7 +9,7 @@ from nst_nd.engine.team import Team
 
 class _Exchange:
     def __init__(self, count):
-        self.barrier = threading.Barrier(count)
+        self.barrier = threading.Barrier(count, timeout=60)
         self.values = [None] * count
         self.messages = {}
 
