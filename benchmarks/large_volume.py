@@ -26,8 +26,8 @@ from common import machine
 HEAD = ["size", "spacing", "preset", "max_memory", "seconds", "steps_seconds", "predicted_mib", "measured_mib", "plan"]
 
 
-def phantom(size: tuple[int, int, int], spacing: tuple[float, ...], seed: int, path: Path) -> None:
-    """An int16 NIfTI in HU, made slice by slice."""
+def phantom(size: tuple[int, int, int], spacing: tuple[float, ...], seed: int, smooth: bool, path: Path) -> None:
+    """An int16 NIfTI in HU, made slice by slice; smooth: neighbouring voxels share their noise."""
     draw = np.random.default_rng(seed)
     i, j = (np.linspace(-1, 1, n, dtype=np.float32) for n in size[:2])
     radius = np.hypot(i[:, None] / 0.85, j[None] / 0.65)
@@ -36,7 +36,9 @@ def phantom(size: tuple[int, int, int], spacing: tuple[float, ...], seed: int, p
     volume = np.empty(size, np.int16, order="F")
     for k in range(size[2]):
         noise = draw.standard_normal(size[:2], dtype=np.float32)
-        noise = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1) + np.roll(noise, (1, 1), (0, 1))) * 10
+        if smooth:
+            noise = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1) + np.roll(noise, (1, 1), (0, 1))) / 2
+        noise *= 20
         plane = np.where(radius < 1, 45.0 + noise, -1000.0)
         plane = np.where(lung, -850.0 + noise, plane)
         volume[..., k] = np.where(spine, 600.0 + noise, plane).round()
@@ -77,8 +79,8 @@ def main() -> None:
     for between in arguments.spacings:
         with tempfile.TemporaryDirectory() as name:
             folder, size, spacing = Path(name), tuple(arguments.size), (0.7, 0.7, between)
-            phantom(size, spacing, 0, folder / "content.nii")
-            phantom((size[0] // 2, size[1] // 2, min(96, size[2])), spacing, 1, folder / "style.nii")
+            phantom(size, spacing, 0, True, folder / "content.nii")
+            phantom((size[0] // 2, size[1] // 2, min(96, size[2])), spacing, 1, False, folder / "style.nii")
             for preset in arguments.presets:
                 found = step(folder, preset, arguments.max_memory)
                 row = {"size": "x".join(map(str, size)), "spacing": "x".join(map(str, spacing)), "preset": preset}
