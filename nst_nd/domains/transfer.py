@@ -16,7 +16,7 @@ from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
 from nst_nd.engine.field import Field
-from nst_nd.engine.memory import bytes_of, free_on, in_words, is_out_of_memory, resident, trim
+from nst_nd.engine.memory import bytes_of, free_on, in_words, is_out_of_memory, resident, return_large_blocks, trim
 from nst_nd.engine.objective import Objective, SignalTerm
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
@@ -104,6 +104,8 @@ class Transfer:
         saved = None if keeper is None else keeper.load()
         scales = self._scales(saved[1]["plans"] if saved else None)
         self._say(scales[-1], on_plan)
+        if self.settings.max_memory is not None and not scales[-1].plan.untiled:
+            return_large_blocks()
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
         z: Tensor | None = None

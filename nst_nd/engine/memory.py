@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+# from glibc's malloc.h
+_M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4
+LARGE_BLOCK = 4 * 2**20
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
@@ -61,6 +64,19 @@ def trim() -> None:
         malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if malloc_trim is not None:
             malloc_trim(0)
+
+
+def return_large_blocks() -> None:
+    """From now on, large blocks are mapped and go back to the system when they are freed.
+
+    keep_pages has the heap keep everything, which is faster, but a heap grows to twice what tiles of changing sizes
+    hold at once: not where memory is bounded.
+    """
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_MAX, 65536)
+            mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
