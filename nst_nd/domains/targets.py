@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,12 +61,8 @@ def split_for(extractors: Sequence[Extractor], size: Sequence[int], processes: i
             allowed -= {a for a in range(ndim) if not stage.can_cut(a, here)}
             total = [t * s for t, s in zip(total, stage.stride_at(None), strict=True)]
             here = stage.output(here)
-        cell = [_common(c, t) for c, t in zip(cell, total, strict=True)]
+        cell = [math.lcm(c, t) for c, t in zip(cell, total, strict=True)]
     return Split.along_longest(size, processes, cell, sorted(allowed))
-
-
-def _common(a: int, b: int) -> int:
-    return int(torch.lcm(torch.tensor(a), torch.tensor(b)))
 
 
 def branch_of(
@@ -106,7 +103,7 @@ def branch_of(
         raise InputError(f"the mask leaves no position of {network.label}{unseen[0]} to take statistics from")
     slabs: Mapping[str, Tensor | Field] = masks
     if split is not None:
-        slabs = {tap: _slab_at(extractor, tap, mask, frame.team, split, size) for tap, mask in masks.items()}
+        slabs = {tap: _slab_at(extractor, tap, mask, frame.team, split) for tap, mask in masks.items()}
     return Branch(extractor, tuple(terms), tuple(style_terms), pivots, slabs)
 
 
@@ -114,8 +111,7 @@ def _split_at(extractor: Extractor, tap: str, split: Split | None, size: Sequenc
     return None if split is None else split.coarser(extractor.stride_at(tap), size)
 
 
-def _slab_at(extractor: Extractor, tap: str, mask: Tensor, team: Team, split: Split, size: Sequence[int]) -> Field:
-    del size
+def _slab_at(extractor: Extractor, tap: str, mask: Tensor, team: Team, split: Split) -> Field:
     there = split.coarser(extractor.stride_at(tap), mask.shape[2:])
     own = Field.of(mask).read(there.owned(team.rank, mask.shape[2:]))
     return Field.slab(own.clone(), mask.shape[2:], team, there)
@@ -161,15 +157,11 @@ def _content_terms(
     for tap, share in network.content.items():
         total = frame.team.total(energy[tap])
         field = targets[tap]
-        numel = (field.data if isinstance(field, Field) else field).shape[1] * _product(sizes[tap])
+        numel = (field.data if isinstance(field, Field) else field).shape[1] * math.prod(sizes[tap])
         scale = content_scale_of(total, numel, settings.content_normalisation)
         name = f"content/{network.label}{tap}"
         terms.append(ContentTerm(name, tap, settings.content_weight * share, field, scale))
     return terms
-
-
-def _product(size: Sequence[int]) -> int:
-    return int(torch.tensor(size).prod())
 
 
 def _tap_sizes(extractor: Extractor, taps: frozenset[str], size: Sequence[int]) -> dict[str, tuple[int, ...]]:
