@@ -104,7 +104,7 @@ class Transfer:
         saved = None if keeper is None else keeper.load()
         scales = self._scales(saved[1]["plans"] if saved else None)
         self._say(scales[-1], on_plan)
-        if self.settings.max_memory is not None and not scales[-1].plan.untiled:
+        if self.settings.max_memory is not None:
             return_large_blocks()
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
@@ -197,6 +197,7 @@ class Transfer:
             split=split,
             rank=self.team.rank,
             accelerator=accelerator,
+            keeps_pages=not accelerator and s.max_memory is None,  # see return_large_blocks
             styles=tuple(_scaled(x, share) for x in p.styles),
         )
 

@@ -45,8 +45,8 @@ class Demand:
 
     branches: each network, cut, with the taps that the content cost reads. size, nc: of the signal. masks: arrays
     [1, 1, *size] beside it. smoothed: whether the iterate is filtered, which takes two more of its size. split, rank:
-    this process's slab. accelerator: the memory is a device's own. styles:
-    their sizes; their statistics are taken before the steps begin, with the same tiles.
+    this process's slab. accelerator: the memory is a device's own. keeps_pages: the allocator does not give freed
+    blocks back. styles: their sizes; their statistics are taken before the steps begin, with the same tiles.
     """
 
     branches: tuple[tuple[Extractor, frozenset[str], frozenset[str]], ...]
@@ -59,6 +59,7 @@ class Demand:
     split: Split | None = None
     rank: int = 0
     accelerator: bool = False
+    keeps_pages: bool = False
     styles: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -239,7 +240,7 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
             memory[name] = size
         elif place == "file":
             disk += size
-    memory["tiles at work"] = int(work * (1.0 if length is None or demand.accelerator else FRAGMENTED))
+    memory["tiles at work"] = int(work * (FRAGMENTED if demand.keeps_pages and length is not None else 1.0))
     predicted = int(SLACK * sum(memory.values())) + OVERHEAD
     signal = None if length is None else tuple(min(length, s) for s in demand.size)
     parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))
