@@ -58,6 +58,16 @@ def channels_last(x: Tensor) -> Tensor:
     return x.as_strided(x.shape, torch.empty(x.shape, device="meta").to(memory_format=layout).stride())
 
 
+def channels_first(x: Tensor) -> Tensor:
+    """The same values laid out with the channels outermost, said unmistakably where there is one channel.
+
+    oneDNN 3.x (torch 2.14) gives wrong values, or writes where it should not, for a strided convolution of one channel
+    that is said to be innermost when one position is left along the last axis.
+    """
+    plain = x.shape[1] != 1 or (x.is_contiguous() and x.stride(1) == x.shape[2:].numel())
+    return x.contiguous() if plain else x.clone(memory_format=torch.contiguous_format)
+
+
 def pad(x: Tensor, amount: Sequence[int], mode: Padding) -> Tensor:
     """`amount` positions more on both sides of every axis."""
     if not any(amount):
@@ -104,6 +114,8 @@ def convolve(
 
     padding: None leaves the border away, and the result is smaller by it.
     """
+    if weight.shape[1] == 1 and any(s > 1 for s in stride):
+        x, weight = channels_first(x), channels_first(weight)
     amount = [(k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     if padding != "zeros":
         x, amount = x if padding is None else pad(x, amount, padding), [0] * len(amount)

@@ -108,7 +108,9 @@ class Convolution(AutogradLayer):
         return unpadded
 
     def _fusable(self, x: Tensor) -> bool:
-        return self.rectify and x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn
+        kernel = x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn
+        sound = x.shape[1] > 1 or all(s == 1 for s in self.stride)  # see nd.channels_first
+        return self.rectify and kernel and sound
 
     def least(self, size: Sequence[int]) -> tuple[int, ...]:
         """See Layer.least: a mirror needs one position more than it shows, a circle as many."""

@@ -92,7 +92,7 @@ class ModuleStage:
         assert tile is None
         del keep
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
+            leaf = nd.channels_first(x.detach()).requires_grad_()
             out, taps = self.forward(leaf, wanted)
         return Trace(out.detach(), {name: t.detach() for name, t in taps.items()}, (leaf, taps))
 

@@ -6,9 +6,12 @@ import scipy.ndimage
 import scipy.signal
 import torch
 from core_helpers import NDIMS, SIZES, signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nst_nd import nd
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.convolution import Convolution
 
 NUMPY_PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
@@ -45,6 +48,23 @@ def test_convolve(ndim, stride, dilation, padding):
     np.testing.assert_allclose(got[0].numpy(), want, atol=1e-12)
     if stride == 1:
         assert got.shape[2:] == x.shape[2:]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from(NDIMS), st.sampled_from((1, 1, 2, 3)), st.sampled_from((1, 3, 8)))
+def test_single_precision_convolves_as_double_in_any_layout(data, ndim, inputs, outputs):
+    kernel, stride, dilation = (
+        tuple(data.draw(st.sampled_from(choice)) for _ in range(ndim)) for choice in ((1, 3, 5), (1, 2, 3), (1, 2))
+    )
+    # a single position is left along the last axis
+    size = (*(data.draw(st.integers(1, 20)) for _ in range(ndim - 1)), data.draw(st.integers(1, stride[-1])))
+    x = nd.empty((1, inputs, *size), torch.empty(0)).copy_(signal(ndim, inputs, size=size))
+    weight = nd.channels_last(signal(ndim, inputs, seed=1, size=kernel).expand(outputs, *[-1] * (ndim + 1)).float())
+    bias = torch.linspace(-1.0, 1.0, outputs)
+    layer = Convolution("c", weight, bias, stride, dilation, "zeros", True)
+    exact = layer.to(x.device, torch.float64)(x.double())
+    for found in (layer(x), layer.run(x)[0], layer(nd.channels_last(x)), layer.run(nd.channels_last(x))[0]):
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", NUMPY_PADDING)
