@@ -107,7 +107,7 @@ def stages_of(objective: Objective, size: Sequence[int], tile: int | None) -> li
     nc = branch.extractor.nc
     for stage in branch.extractor.stages:
         cores = [whole(here)] if tile is None else tiles(whole(here), (tile,) * len(here), stage.stride_at(None))
-        prints = [stage.footprint(nc, stage.windows(core, here, branch.taps), branch.taps) for core in cores]
+        prints = [stage.footprint(nc, stage.windows(core, here, branch.taps), branch.taps, "all") for core in cores]
         found.append((4 * sum(p.saved for p in prints), 4 * max(p.working for p in prints)))
         here, nc = stage.output(here), stage.channels(nc)
     return found
@@ -129,7 +129,7 @@ def streamed_plan(objective: Objective, size: Sequence[int], tile: int, most: in
     sizes = stages_of(objective, size, tile)
     for i in reversed(range(len(sizes))):
         total += sizes[i][0]
-        plans.insert(0, StagePlan((tile,) * len(size), keep=i > 0 and total <= most))
+        plans.insert(0, StagePlan((tile,) * len(size), "all" if i > 0 and total <= most else "slopes"))
     return Tiling((tuple(plans),), (tile,) * len(size))
 
 

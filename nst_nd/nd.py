@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Literal
 
 import torch
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from nst_nd.boxes import Box, Span, slices, tiles, whole
+from nst_nd.boxes import tiles, whole
 from nst_nd.errors import ConfigError, InputError
 
 Padding = Literal["zeros", "reflect", "replicate", "circular"]
@@ -76,31 +78,6 @@ def pad(x: Tensor, amount: Sequence[int], mode: Padding) -> Tensor:
     return F.pad(x, both, mode="constant" if mode == "zeros" else mode)
 
 
-def window(x: Tensor, have: Box, need: Box, size: Sequence[int], mode: Padding) -> Tensor:
-    """The box `need` of a signal of `size` continued beyond its ends, from x, which holds the box `have` of it.
-
-    Along each axis either all that is needed is there, or it reaches an end that `mode` continues. What need not be
-    made up is a view.
-    """
-    if need == have:
-        return x
-    kept, there, amounts = [], [], []
-    for n, h, length in zip(need, have, size, strict=True):
-        low, high = max(0, h.start - n.start), max(0, n.stop - h.stop)
-        if (low and h.start != 0) or (high and h.stop != length) or (mode == "circular" and low + high and h.start):
-            raise ValueError(f"a tile that has {have} of {tuple(size)} cannot show {need}")
-        # a mirror or a circle shows positions that may lie outside of what is needed
-        keep = h if low or high else n
-        kept.append(keep)
-        there.append(Span(keep.start - low, keep.stop + high))
-        amounts.append((low, high))
-    x = x[slices(tuple(kept), have)]
-    if any(low or high for low, high in amounts):
-        both = [n for low_high in reversed(amounts) for n in low_high]
-        x = F.pad(x, both, mode="constant" if mode == "zeros" else mode)
-    return x if tuple(there) == need else x[slices(need, tuple(there))]
-
-
 def convolve(
     x: Tensor,
     weight: Tensor,
@@ -114,11 +91,23 @@ def convolve(
 
     padding: None leaves the border away, and the result is smaller by it.
     """
-    if weight.shape[1] == 1 and any(s > 1 for s in stride):
-        x, weight = channels_first(x), channels_first(weight)
     amount = [(k - 1) * d // 2 for k, d in zip(weight.shape[2:], dilation, strict=True)]
     if padding != "zeros":
         x, amount = x if padding is None else pad(x, amount, padding), [0] * len(amount)
+    return correlate(x, weight, bias, amount, stride, dilation)
+
+
+def correlate(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    amount: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    """Cross-correlation with `amount` zeros more on both sides of each axis."""
+    if weight.shape[1] == 1 and any(s > 1 for s in stride):
+        x, weight = channels_first(x), channels_first(weight)
     return _CONV[spatial_axes(x)](x, weight, bias, tuple(stride), tuple(amount), tuple(dilation))
 
 
@@ -131,6 +120,31 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
 def pool(x: Tensor, kernel: Sequence[int], mode: Pooling) -> Tensor:
     """Non-overlapping pooling: the stride is the kernel, and what does not fill a last window is left out."""
     return _POOL[mode][spatial_axes(x)](x, tuple(kernel), tuple(kernel))
+
+
+def average(x: Tensor, kernel: Sequence[int]) -> Tensor:
+    """`pool` with mode "average" outside of any graph, axis by axis: channels stay where they are in memory."""
+    for axis, k in enumerate(kernel, start=2):
+        if k > 1:
+            cells, stop = (slice(None),) * axis, x.shape[axis] // k * k
+            first = x[(*cells, slice(0, stop, k))] + x[(*cells, slice(1, stop, k))]
+            for offset in range(2, k):
+                first.add_(x[(*cells, slice(offset, stop, k))])
+            x = first
+    return x.mul_(1.0 / math.prod(kernel)) if math.prod(kernel) > 1 else x.clone()
+
+
+def average_adjoint(grad: Tensor, kernel: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The transpose of `average` for an input of `size`."""
+    grad = grad * (1.0 / math.prod(kernel))
+    out = empty((*grad.shape[:2], *size), grad)
+    covered = [n * k for n, k in zip(grad.shape[2:], kernel, strict=True)]
+    if tuple(covered) != tuple(size):
+        out.zero_()
+    for offset in product(*(range(k) for k in kernel)):
+        at = (slice(o, n, k) for o, n, k in zip(offset, covered, kernel, strict=True))
+        out[(slice(None), slice(None), *at)] = grad
+    return out
 
 
 def cell_means(x: Tensor, cell: Sequence[int]) -> Tensor:

@@ -17,6 +17,7 @@ LAYERS = (
     {"errors"},
     {"scratch", "boxes"},
     {"sample", "nd", "marked_yaml"},
+    {"borders"},
     {"kernels"},
     {"features"},
     {"engine"},

@@ -205,7 +205,7 @@ def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: F
 
 def _fitting(extractor: Extractor, plan: Plan, size: tuple[int, ...]) -> list[StagePlan]:
     """The plan of the generated signal for a style of another size: tiles of the same length, nothing kept."""
-    return [StagePlan(tile, False, plan.place) for tile in tile_lengths(extractor, size, plan.length)]
+    return [StagePlan(tile, "nothing", plan.place) for tile in tile_lengths(extractor, size, plan.length)]
 
 
 def _pass(

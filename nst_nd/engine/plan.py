@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -23,7 +23,7 @@ from nst_nd.engine.stream import Tiling
 from nst_nd.engine.sweep import StagePlan
 from nst_nd.engine.team import Split
 from nst_nd.errors import ConfigError
-from nst_nd.features.extractor import Extractor, Stage
+from nst_nd.features.extractor import Extractor, Keep, Stage
 
 # edges of the tiles of a volume that are tried, large ones first: measured, 64 is as fast as memory allows and halos
 # eat up what is smaller than 32; other numbers of axes get tiles of as many positions
@@ -160,18 +160,18 @@ def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:
 
 def tiled_plan(demand: Demand, edge: int | None) -> Plan:
     """The plan with tiles of this edge, all in memory and nothing kept; None: everything at once."""
-    return _plan(demand, edge, edge is None, _ON_MACHINE[0])
+    return _plan(demand, edge, "all" if edge is None else "nothing", _ON_MACHINE[0])
 
 
 def candidates(demand: Demand) -> Iterator[Plan]:
     """All plans, from the fastest to the leanest."""
     layouts = _ON_ACCELERATOR if demand.accelerator else _ON_MACHINE
     for layout in layouts[:2]:
-        yield _plan(demand, None, True, layout)
+        yield _plan(demand, None, "all", layout)
     for edges in (EDGES[:3], EDGES[3:]):
         for layout in layouts:
             for edge in edges:
-                for keep in (True, False):
+                for keep in get_args(Keep):
                     yield _plan(demand, edge, keep, layout)
 
 
@@ -200,7 +200,7 @@ _ON_ACCELERATOR = (
 )
 
 
-def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan:
+def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan:
     ndim = len(demand.size)
     length = None if edge is None else max(1, round(edge ** (AXES_OF_EDGES / ndim)))
     memory: dict[str, int] = {}
@@ -227,7 +227,7 @@ def _plan(demand: Demand, edge: int | None, keep: bool, layout: _Layout) -> Plan
         target_bytes += _targets(demand, extractor, content)
         for shape in demand.styles:
             style = replace(demand, size=shape, styles=())
-            once = _stages(style, extractor, taps, length, False, layout.inputs)[1]
+            once = _stages(style, extractor, taps, length, "nothing", layout.inputs)[1]
             before = max(before, once.work + (once.buffers // 2 if in_memory else 0))
     # before the steps there are no buffers of the signal's own
     work = max(work, before - (buffers if in_memory else 0))
@@ -256,33 +256,30 @@ class _Held:
 
 
 def _stages(
-    demand: Demand, extractor: Extractor, taps: frozenset[str], length: int | None, keep: bool, place: Place
+    demand: Demand, extractor: Extractor, taps: frozenset[str], length: int | None, keep: Keep, place: Place
 ) -> tuple[tuple[StagePlan, ...], _Held]:
     """A plan per stage of one network, and bytes of its buffers and of its tiles at work.
 
-    keep: later stages keep what they leave, since they are small; the first one is always made again where it is tiled.
+    keep: of each stage; where everything is, the first one of tiles keeps its slopes alone, since it is so much larger.
     """
     size, nc = demand.size, extractor.nc
     plans, buffers, kept, working = [], 0, 0, 0
     lengths = tile_lengths(extractor, size, length)
     for i, (stage, tile) in enumerate(zip(extractor.stages, lengths, strict=True)):
-        one = StagePlan(tile, (tile is None and length is None) or (keep and i > 0), place)
+        one = StagePlan(tile, "slopes" if keep == "all" and i == 0 and length is not None else keep, place)
         plans.append(one)
         if not stage.known:
             continue  # a module: nothing is known of its memory
         cores = [whole(size)] if tile is None else tiles(whole(size), tile, stage.stride_at(None))
         windows = [stage.windows(core, size, taps) for core in {cores[0], cores[len(cores) // 2], cores[-1]}]
-        prints = [stage.footprint(nc, w, taps) for w in windows]
+        prints = [stage.footprint(nc, w, taps, one.keep) for w in windows]
         share = demand.share if tile is None else 1.0
         if i and (tile is not None or demand.split is not None):
             buffers += 2 * FLOAT * math.ceil(nc * math.prod(size) * demand.share)
         saved = FLOAT * math.ceil(max(p.saved for p in prints) * share)
         above = FLOAT * math.ceil(max(p.working for p in prints) * share)
-        if one.keep:
-            kept += math.ceil(saved * len(cores) * (1.0 if tile is None else demand.share))
-            working = max(working, above)
-        else:
-            working = max(working, saved + above)
+        kept += math.ceil(saved * len(cores) * (1.0 if tile is None else demand.share))
+        working = max(working, above)
         size, nc = stage.output(size), stage.channels(nc)
     return tuple(plans), _Held(buffers, kept + working)
 
@@ -323,11 +320,11 @@ def halved(plan: Plan, demand: Demand) -> Plan | None:
     """The plan with tiles of half the length along every axis; None where they are as small as they can be."""
     layout = _Layout(plan.place, plan.targets, plan.history, plan.dtype)
     if plan.length is None:
-        return _plan(demand, EDGES[0], False, layout)
+        return _plan(demand, EDGES[0], "nothing", layout)
     edge = round(plan.length ** (len(demand.size) / AXES_OF_EDGES))
     if edge <= min(EDGES):
         return None
-    return _plan(demand, max(min(EDGES), edge // 2), False, layout)
+    return _plan(demand, max(min(EDGES), edge // 2), "nothing", layout)
 
 
 def history_dtype(plan: Plan) -> torch.dtype:

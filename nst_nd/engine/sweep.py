@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from nst_nd.boxes import Box, Span, hull, tiles, whole
 from nst_nd.engine.field import Field, Place
 from nst_nd.engine.team import ALONE, Split, Team
 from nst_nd.errors import ConfigError
-from nst_nd.features.extractor import Extractor, Stage, Trace
+from nst_nd.features.extractor import Extractor, Keep, Stage, Trace
 from nst_nd.features.window import Windows
 
 # (tap, positions, activations there)
@@ -32,12 +33,12 @@ class StagePlan:
     """How one stage runs.
 
     tile: positions of its input per tile and axis, halo not counted; None: everything at once.
-    keep: what a tile leaves for its way back is kept, rather than made again.
+    keep: what a tile leaves for its way back, rather than making it again; see extractor.Keep.
     place: where its input and that input's gradient are (those of the first stage are the signal's own).
     """
 
     tile: tuple[int, ...] | None = None
-    keep: bool = True
+    keep: Keep = "all"
     place: Place = "device"
 
 
@@ -80,7 +81,7 @@ class Sweep:
             split = None if split is None else split.coarser(stage.stride_at(None), here)
         self.inputs: list[Field | None] = [None] * len(self.layouts)
         self.gradients: list[Field | None] = [None] * len(self.layouts)
-        self.traces: list[list[Trace | None]] = []
+        self.traces: list[list[Trace]] = []
 
     def input_reach(self) -> tuple[Span, ...]:
         """What each process has to hold of the signal along the split axis; empty for one process."""
@@ -93,14 +94,17 @@ class Sweep:
         for i, layout in enumerate(self.layouts):
             source = self.inputs[i]
             assert source is not None
-            traces: list[Trace | None] = []
+            traces: list[Trace] = []
+            keep = layout.plan.keep if back else "nothing"
             for tile in layout.tiles:
-                kept = back and layout.plan.keep
-                trace = layout.stage.run(_read(source, tile), self.taps, tile, keep=kept)
+                trace = layout.stage.run(_read(source, tile), self.taps, tile, keep=keep)
                 for tap, activations in trace.taps.items():
                     read(tap, whole(activations.shape[2:]) if tile is None else tile.owned[tap], activations)
                 self._hand_on(i, tile, trace.out)
-                traces.append(trace if kept else None)
+                trace.out = trace.out.new_empty(0)
+                if keep != "all":
+                    trace.taps = {}
+                traces.append(trace)
             self.traces.append(traces)
             if i + 1 < len(self.layouts):
                 following = self.inputs[i + 1]
@@ -115,8 +119,8 @@ class Sweep:
             assert source is not None
             target = self._target(i, source, into)
             for tile, trace in zip(layout.tiles, self._taken(i), strict=True):
-                if trace is None:
-                    trace = layout.stage.run(_read(source, tile), self.taps, tile)
+                if layout.plan.keep != "all":
+                    trace = layout.stage.again(partial(_read, source, tile), self.taps, tile, trace)
                 grad = None if at_output is None else at_output.read(_out(tile, at_output), copy=tile is not None)
                 here = layout.stage.vjp(trace, _at(seed, tile), grad)
                 del trace, grad
@@ -158,13 +162,13 @@ class Sweep:
         target.zero()
         return target
 
-    def _taken(self, i: int) -> list[Trace | None]:
+    def _taken(self, i: int) -> list[Trace]:
         """The traces of a stage; the list gives each away, so that it goes when it has been used."""
         traces, self.traces[i] = self.traces[i], []
         return _Once(traces)
 
 
-class _Once(list[Trace | None]):
+class _Once(list[Trace]):
     """A list that forgets what it has handed out."""
 
     def __iter__(self):  # type: ignore[no-untyped-def]

@@ -4,28 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nst_nd import nd
+from nst_nd.borders import window, window_adjoint
+from nst_nd.boxes import whole
 from nst_nd.features.layer import AutogradLayer, Layer
 from nst_nd.features.window import Cut, needed
 
 
-class _Fused(NamedTuple):
-    """What the fused run keeps: its (padded) input, its output, the padding done inside, the graph of the rest."""
+class _Kept(NamedTuple):
+    """What a convolution of stride 1 leaves for its way back: weights are constants, so its input is not needed.
 
-    x: Tensor
-    y: Tensor
+    slope: see _masked; None without a rectifier. amount: zeros that the convolution itself put around. cut: what was
+    made of a tile, or of a signal with a border of another kind, before it.
+    """
+
+    slope: Tensor | None
     amount: tuple[int, ...]
-    border: tuple[Tensor, Tensor] | None
+    cut: Cut | None
 
 
-def _mask_in_place(grad: Tensor, y: Tensor) -> Tensor:
-    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)
+# integers by the bytes of the floats whose bits they mask
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _signs(y: Tensor) -> Tensor:
+    """-1, all bits set, where y is above 0, and 0 elsewhere, in a byte each."""
+    return (y > 0).view(torch.int8).neg_()
+
+
+def _masked(grad: Tensor, slope: Tensor) -> Tensor:
+    """The gradient in place through a rectifier whose output, or the signs of it, is `slope`."""
+    if slope.dtype == torch.int8:
+        grad.view(_BITS[grad.element_size()]).bitwise_and_(slope)
+        return grad
+    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, slope, 0, grad_input=grad)
     return masked
+
+
+def _correlated(
+    x: Tensor, weight: Tensor, bias: Tensor | None, amount: Sequence[int], dilation: Sequence[int], rectify: bool
+) -> Tensor:
+    """Cross-correlation with stride 1 and `amount` zeros around, then ReLU: in one pass where oneDNN does it."""
+    ones = (1,) * len(amount)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn:
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, amount, ones, dilation, 1, "relu" if rectify else "none", [], ""
+        )
+        return y
+    y = nd.correlate(x, weight, bias, amount, ones, dilation)
+    return y.relu_() if rectify else y
 
 
 @dataclass(frozen=True)
@@ -62,55 +95,56 @@ class Convolution(AutogradLayer):
         """The weight's."""
         return int(self.weight.shape[0])
 
+    def kept(self, *, lean: bool) -> float:
+        """See Layer.kept: the output, or a byte for each of its signs."""
+        if not self._plain:
+            return super().kept(lean=lean)
+        return 0.25 if lean else 1.0
+
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """The definition: convolution, bias, and ReLU where `rectify`."""
         padding: nd.Padding | None = self.padding
         if cut is not None:
-            x, padding = nd.window(x, cut.have, needed(self, cut.want), cut.size, self.padding), None
+            x, padding = window(x, cut.have, needed(self, cut.want), cut.size, self.padding), None
         y = nd.convolve(x, self.weight, self.bias, stride=self.stride, dilation=self.dilation, padding=padding)
         return torch.relu(y) if self.rectify else y
 
-    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
-        """Convolution and ReLU in one pass where the oneDNN kernel exists: the sum is never written out."""
-        if not self._fusable(x):
-            return super().run(x, cut)
-        border, inside, amount = None, x, self.halo
-        if cut is not None or (self.padding != "zeros" and any(amount)):
-            with torch.enable_grad():
-                border = x.detach().requires_grad_()
-                padded = (
-                    nd.pad(border, amount, self.padding)
-                    if cut is None
-                    else nd.window(border, cut.have, needed(self, cut.want), cut.size, self.padding)
-                )
-            inside, amount = nd.channels_last(padded.detach()), (0,) * len(amount)
-            if padded is border:  # a tile inside of the signal: nothing was added
-                border = None
-        y = torch.ops.mkldnn._convolution_pointwise(
-            inside, self.weight, self.bias, amount, self.stride, self.dilation, 1, "relu", [], ""
-        )
-        return y, _Fused(inside, y, amount, None if border is None else (border, padded))
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+        """See Layer.run: convolution and ReLU in one pass where oneDNN has the kernel."""
+        if not self._plain:
+            return super().run(x, cut, lean=lean)
+        amount = self.halo
+        if cut is None and self.border not in (None, "zeros"):
+            cut = Cut(whole(x.shape[2:]), whole(x.shape[2:]), tuple(x.shape[2:]))
+        if cut is not None:
+            x = window(x, cut.have, needed(self, cut.want), cut.size, self.padding)
+            amount = (0,) * len(amount)
+        y = _correlated(nd.channels_last(x), self.weight, self.bias, amount, self.dilation, self.rectify)
+        slope = None if not self.rectify else _signs(y) if lean else y
+        return y, _Kept(slope, amount, cut)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
-        """Gradient at the input only: the weights are constants."""
-        if not isinstance(saved, _Fused):
+        """See Layer.vjp: a convolution with the kernel reversed."""
+        if not isinstance(saved, _Kept):
             return super().vjp(saved, grad)
-        grad = _mask_in_place(grad, saved.y)
-        mask = [True, False, False]
-        zeros = [0] * len(self.stride)
-        at_input: Tensor = torch.ops.aten.convolution_backward(
-            grad, saved.x, self.weight, None, self.stride, saved.amount, self.dilation, False, zeros, 1, mask
-        )[0]
-        if saved.border is None:
-            return at_input
-        leaf, padded = saved.border
-        (unpadded,) = torch.autograd.grad(padded, leaf, at_input)
-        return unpadded
+        if saved.slope is not None:
+            grad = _masked(grad, saved.slope)
+        amount = tuple(e - 1 - a for e, a in zip(self.extent, saved.amount, strict=True))
+        grad = _correlated(nd.channels_last(grad), self._reversed, None, amount, self.dilation, False)
+        if saved.cut is None:
+            return grad
+        have, want, size = saved.cut
+        return window_adjoint(grad, have, needed(self, want), size, self.padding)
 
-    def _fusable(self, x: Tensor) -> bool:
-        kernel = x.device.type == "cpu" and x.dtype == torch.float32 and torch._C._has_mkldnn
-        sound = x.shape[1] > 1 or all(s == 1 for s in self.stride)  # see nd.channels_first
-        return self.rectify and kernel and sound
+    @property
+    def _plain(self) -> bool:
+        return all(s == 1 for s in self.stride)
+
+    @cached_property
+    def _reversed(self) -> Tensor:
+        """The weight as the way back wants it: inputs and outputs exchanged, every axis reversed."""
+        turned = self.weight.transpose(0, 1).flip(*range(2, self.weight.dim()))
+        return nd.empty(turned.shape, turned).copy_(turned)
 
     def least(self, size: Sequence[int]) -> tuple[int, ...]:
         """See Layer.least: a mirror needs one position more than it shows, a circle as many."""
@@ -167,7 +201,7 @@ class Rectifier(AutogradLayer):
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """max(x, 0)."""
-        return torch.relu(x if cut is None else nd.window(x, cut.have, cut.want, cut.size, "zeros"))
+        return torch.relu(x if cut is None else window(x, cut.have, cut.want, cut.size, "zeros"))
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""
@@ -178,9 +212,14 @@ class Rectifier(AutogradLayer):
         return self
 
 
+def _outputs_in(joined: Tensor, kept: Any) -> Any:
+    """What a branch leaves, with its output as a part of what was joined."""
+    return kept._replace(slope=joined) if isinstance(kept, _Kept) and kept.slope is not None else kept
+
+
 @dataclass(frozen=True)
 class MultiWidth(AutogradLayer):
-    """Convolutions of several widths side by side on one input, their channels joined, then ReLU.
+    """Convolutions of several widths, each with its ReLU, side by side on one input; their channels are joined.
 
     Source: Antognini et al. 2018, arXiv 1806.08002, section 2: several kernel widths see several time scales at once.
     """
@@ -212,10 +251,9 @@ class MultiWidth(AutogradLayer):
         """The branches' common one."""
         return next((b.border for b in self.branches if b.border is not None), None)
 
-    @property
-    def copies(self) -> int:
-        """The branches' outputs, and the joined one."""
-        return 2
+    def kept(self, *, lean: bool) -> float:
+        """See Layer.kept: the branches'."""
+        return max(b.kept(lean=lean) for b in self.branches)
 
     def channels(self, nc: int) -> int:
         """The branches' together."""
@@ -223,7 +261,29 @@ class MultiWidth(AutogradLayer):
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """[B, C, *space] -> [B, sum of the branches' channels, *space]."""
-        return torch.relu(torch.cat([branch(x, cut) for branch in self.branches], dim=1))
+        return torch.cat([branch(x, cut) for branch in self.branches], dim=1)
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+        """See Layer.run."""
+        runs = [branch.run(x, cut, lean=lean) for branch in self.branches]
+        joined = nd.channels_last(torch.cat([y for y, _ in runs], dim=1))
+        saved = [kept for _, kept in runs]
+        if not lean:  # the branches' own outputs go: what is joined has them too
+            saved = [_outputs_in(part, kept) for part, kept in zip(self._parts(joined), saved, strict=True)]
+        return joined, saved
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp: the branches' together."""
+        total: Tensor | None = None
+        for branch, part, kept in zip(self.branches, self._parts(grad), saved, strict=True):
+            here = branch.vjp(kept, nd.channels_last(part))
+            total = here if total is None else total.add_(here)
+        assert total is not None
+        return total
+
+    def _parts(self, joined: Tensor) -> list[Tensor]:
+        """The branches' shares of the channels."""
+        return list(torch.split(joined, [b.weight.shape[0] for b in self.branches], dim=1))
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,17 +19,19 @@ from nst_nd import nd
 from nst_nd.boxes import Box, size_of, slices, volume_of
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.features.layer import Layer
-from nst_nd.features.window import Windows, can_cut, needed, output_size, windows
+from nst_nd.features.window import Cut, Windows, can_cut, needed, output_size, windows
 
 # (tap, activation, gradient so far or None) -> gradient with the tap's own added; it may add in place
 Seed = Callable[[str, Tensor, Tensor | None], Tensor]
+# what a run keeps for the way back: all of it; slopes: what the layers after the last tap need, in little memory
+Keep = Literal["all", "slopes", "nothing"]
 
 
 @dataclass
 class Trace:
     """What one forward run of a stage leaves for its way back.
 
-    taps: activations at the wanted taps; of a tile, the part that is the tile's own.
+    taps: activations at the wanted taps; of a tile, the part that is the tile's own. saved: by layer; None: not kept.
     """
 
     out: Tensor
@@ -40,7 +41,7 @@ class Trace:
 
 
 class Footprint(NamedTuple):
-    """Numbers (not bytes) held for one tile: `saved` from its run to its way back, `working` on top while it runs."""
+    """float32 numbers held for one tile: `saved` from its run to its way back, `working` on top while it is at work."""
 
     saved: int
     working: int
@@ -89,13 +90,16 @@ class Stage(Protocol):
     def windows(self, core: Box, size: Sequence[int], wanted: frozenset[str]) -> Windows:
         """What the tile whose own part of the input is `core` reads, makes and owns."""
 
-    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
-        """The same outside of any graph, keeping what `vjp` needs if `keep`; x is what `tile` reads, if it is given."""
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: Keep = "all") -> Trace:
+        """The same outside of any graph, keeping for `vjp` what `keep` says; x is what `tile` reads, if it is given."""
+
+    def again(self, read: Callable[[], Tensor], wanted: frozenset[str], tile: Windows | None, trace: Trace) -> Trace:
+        """What `vjp` needs, from a trace that is without its taps and without what was not kept; read: gives x."""
 
     def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
         """Gradient at the input, from `grad` at the output (None: nothing follows) and what `seed` adds at each tap."""
 
-    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str], keep: Keep) -> Footprint:
         """Numbers that one run on a tile holds at once, for an input of nc channels."""
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -202,18 +206,34 @@ class ChainStage:
         """See Stage.windows."""
         return windows(self.layers, self.names, core, size, wanted)
 
-    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: Keep = "all") -> Trace:
         """See Stage.run."""
         taps, saved = {}, []
-        cuts = [None] * len(self.layers) if tile is None else tile.cuts
-        for layer, cut in zip(self.layers, cuts, strict=True):
-            x, kept = layer.run(x, cut)
-            if keep:
-                saved.append(kept)
+        remade = self._remade(wanted, keep)
+        for i, (layer, cut) in enumerate(zip(self.layers, self._cuts(tile), strict=True)):
+            x, kept = layer.run(x, cut, lean=keep != "all" and i >= remade)
+            saved.append(None if i < remade else kept)
             del kept
             if layer.name in wanted:
                 taps[layer.name] = x if tile is None or cut is None else x[slices(tile.owned[layer.name], cut.want)]
         return Trace(x, taps, saved, tile)
+
+    def again(self, read: Callable[[], Tensor], wanted: frozenset[str], tile: Windows | None, trace: Trace) -> Trace:
+        """See Stage.again: the layers up to the last one of which nothing is there."""
+        gone = next((i for i, kept in reversed(list(enumerate(trace.saved))) if kept is None), -1) + 1
+        if gone == 0:
+            return trace
+        start = ChainStage(self.layers[:gone]).run(read(), wanted, tile and replace(tile, cuts=tile.cuts[:gone]))
+        return Trace(start.out, start.taps, start.saved + trace.saved[gone:], tile)
+
+    def _cuts(self, tile: Windows | None) -> Sequence[Cut | None]:
+        return [None] * len(self.layers) if tile is None else tile.cuts
+
+    def _remade(self, wanted: frozenset[str], keep: Keep) -> int:
+        """How many layers, from the first on, are run again on the way back."""
+        if keep == "slopes":
+            return max((i for i, name in enumerate(self.names) if name in wanted), default=-1) + 1
+        return 0 if keep == "all" else len(self.layers)
 
     def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
         """See Stage.vjp. What a layer saved is let go as soon as it has been used."""
@@ -233,19 +253,23 @@ class ChainStage:
         assert grad is not None
         return grad
 
-    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
-        """See Stage.footprint: all outputs are kept; gradients of two neighbours and of a tap come on top."""
-        sizes, taps = [nc * volume_of(tile.have)], [0]
-        bordered = 0
-        for layer, cut in zip(self.layers, tile.cuts, strict=True):
-            if layer.border is not None and needed(layer, cut.want) != cut.have:
-                bordered += 2 * nc * volume_of(cut.have)  # with its border, in two layouts
-            nc = layer.channels(nc)
-            sizes.append(layer.copies * nc * volume_of(cut.want))
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str], keep: Keep) -> Footprint:
+        """See Stage.footprint: what is kept or made again; two neighbours at a time and a tap with its gradient."""
+        remade = self._remade(wanted, keep)
+        saved, again, steps = 0.0, 0.0, [0]
+        taps = [0]
+        here = nc * volume_of(tile.have)
+        for i, (layer, cut) in enumerate(zip(self.layers, tile.cuts, strict=True)):
+            bordered = needed(layer, cut.want) != cut.have
+            before, here = here * (2 if bordered else 1), (nc := layer.channels(nc)) * volume_of(cut.want)
+            steps.append(before + here)
+            if i < remade:
+                again += layer.kept(lean=False) * here
+            else:
+                saved += layer.kept(lean=keep != "all") * here
             if layer.name in wanted:
                 taps.append(2 * nc * volume_of(tile.owned[layer.name]))
-        pairs = max(a + b for a, b in pairwise(sizes))
-        return Footprint(sum(sizes) + bordered, pairs + max(taps))
+        return Footprint(math.ceil(saved), math.ceil(again) + max(steps) + max(taps))
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.carry."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nst_nd import nd
+from nst_nd.borders import window, window_adjoint
 from nst_nd.features.window import Cut, needed
 
 
@@ -40,9 +42,8 @@ class Layer(Protocol):
     def border(self) -> nd.Padding | None:
         """What continues the signal beyond its ends; None where nothing is needed there."""
 
-    @property
-    def copies(self) -> int:
-        """Numbers kept from `run` to `vjp` per number of the output, for counting memory."""
+    def kept(self, *, lean: bool) -> float:
+        """float32 numbers kept from `run` to `vjp` per number of the output, for counting memory."""
 
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
@@ -50,8 +51,11 @@ class Layer(Protocol):
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """[B, C, *space] -> [B, C', *space / stride], differentiable; of a tile where `cut` says which."""
 
-    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
-        """The output, outside of any graph, and what `vjp` needs."""
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+        """The output, outside of any graph, and what `vjp` needs; lean: in little memory, even if that takes time.
+
+        Otherwise what is kept may share the memory of the input or of the output.
+        """
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """Gradient at the input from the gradient at the output; it may overwrite `grad`."""
@@ -72,16 +76,15 @@ class Layer(Protocol):
 class AutogradLayer:
     """`run` and `vjp` by autograd, for layers whose definition is fast enough."""
 
-    @property
-    def copies(self) -> int:
-        """See Layer.copies: the output itself."""
-        return 1
+    def kept(self: Layer, *, lean: bool) -> float:
+        """See Layer.kept: the output; the input too, unless somebody else has it anyway."""
+        return 1.0 + math.prod(self.stride) if lean else 1.0
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """Defined by each layer."""
         raise NotImplementedError
 
-    def run(self, x: Tensor, cut: Cut | None = None) -> tuple[Tensor, Any]:
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:  # noqa: ARG002
         """See Layer.run."""
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -139,8 +142,28 @@ class Pool(AutogradLayer):
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """Each non-overlapping window's maximum or mean."""
         if cut is not None:
-            x = nd.window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
+            x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
         return nd.pool(x, self.kernel, self.mode)
+
+    def kept(self, *, lean: bool) -> float:
+        """See Layer.kept: a mean needs nothing; a maximum its place, which is 64 bits wide."""
+        return 0.0 if self.mode == "average" else super().kept(lean=lean) + 2.0
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+        """See Layer.run."""
+        if self.mode == "max":
+            return super().run(x, cut, lean=lean)
+        if cut is not None:
+            x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
+        return nd.average(x, self.kernel), (tuple(x.shape[2:]), cut)
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp."""
+        if self.mode == "max":
+            return super().vjp(saved, grad)
+        size, cut = saved
+        grad = nd.average_adjoint(grad, self.kernel, size)
+        return grad if cut is None else window_adjoint(grad, cut.have, needed(self, cut.want), cut.size, "zeros")
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""

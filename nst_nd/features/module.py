@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nst_nd import nd
 from nst_nd.boxes import Box
 from nst_nd.errors import ConfigError, InputError
-from nst_nd.features.extractor import Extractor, Footprint, Seed, Trace
+from nst_nd.features.extractor import Extractor, Footprint, Keep, Seed, Trace
 from nst_nd.features.window import Windows
 
 
@@ -83,18 +83,23 @@ class ModuleStage:
         """See Stage.windows: a module has no tiles."""
         raise ConfigError(f"a torch module looks at the whole signal of {tuple(size)}; it has no tile {core} {wanted}")
 
-    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str]) -> Footprint:
+    def footprint(self, nc: int, tile: Windows, wanted: frozenset[str], keep: Keep) -> Footprint:
         """See Stage.footprint: unknown."""
-        raise ConfigError(f"nothing is known of the memory of a torch module ({nc} channels, {tile}, {wanted})")
+        raise ConfigError(f"nothing is known of the memory of a torch module ({nc} channels, {tile}, {wanted}, {keep})")
 
-    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: bool = True) -> Trace:
-        """See Stage.run: the graph is kept, and there are no tiles."""
+    def again(self, read: Callable[[], Tensor], wanted: frozenset[str], tile: Windows | None, trace: Trace) -> Trace:
+        """See Stage.again: all of it."""
+        del trace
+        return self.run(read(), wanted, tile)
+
+    def run(self, x: Tensor, wanted: frozenset[str], tile: Windows | None = None, *, keep: Keep = "all") -> Trace:
+        """See Stage.run: there are no tiles."""
         assert tile is None
-        del keep
         with torch.enable_grad():
             leaf = nd.channels_first(x.detach()).requires_grad_()
             out, taps = self.forward(leaf, wanted)
-        return Trace(out.detach(), {name: t.detach() for name, t in taps.items()}, (leaf, taps))
+        read = {name: t.detach() for name, t in taps.items()}
+        return Trace(out.detach(), read, (leaf, taps) if keep == "all" else None)
 
     def vjp(self, trace: Trace, seed: Seed, grad: Tensor | None) -> Tensor:
         """See Stage.vjp."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -82,8 +83,7 @@ def multi_width_layer(name: str, nc: int, ndim: int, widths: Sequence[int], filt
 def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:
     if len(branches) > 1:
         return MultiWidth(name, branches)
-    only = branches[0]
-    return Convolution(name, only.weight, only.bias, only.stride, only.dilation, only.padding, rectify=True)
+    return replace(branches[0], name=name)
 
 
 def _random_convolution(
@@ -100,4 +100,4 @@ def _random_convolution(
     if zero_mean:
         weight = weight - weight.mean(dim=tuple(range(2, 2 + ndim)), keepdim=True)
     ones = (1,) * ndim
-    return Convolution("", nd.channels_last(weight), torch.zeros(outputs), ones, ones, padding, rectify=False)
+    return Convolution("", nd.channels_last(weight), torch.zeros(outputs), ones, ones, padding, rectify=True)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
+from nst_nd.borders import window
 from nst_nd.errors import ConfigError
 from nst_nd.features.layer import AutogradLayer
 from nst_nd.features.window import Cut, needed
@@ -58,10 +59,9 @@ class LogSpectrogram(AutogradLayer):
         """Silence, where a frame reaches beyond its hop."""
         return "zeros" if any(self.halo) else None
 
-    @property
-    def copies(self) -> int:
+    def kept(self, *, lean: bool) -> float:  # noqa: ARG002
         """Frames, complex spectrum, its parts, power and magnitude."""
-        return 8
+        return 8.0
 
     def channels(self, nc: int) -> int:
         """A bin each."""
@@ -74,7 +74,7 @@ class LogSpectrogram(AutogradLayer):
         if cut is None:
             x = nd.pad(x, self.halo, "zeros")
         else:
-            x = nd.window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
+            x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
         frames = x.unfold(-1, self.window.numel(), self.hop)
         spectrum = torch.fft.rfft(frames * self.window) / self.window.sum()
         power = spectrum.real.square() + spectrum.imag.square()

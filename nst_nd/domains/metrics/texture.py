@@ -113,7 +113,7 @@ def _slabs(extractor: Extractor, x: Tensor) -> list[StagePlan]:
     for stage in extractor.stages:
         large = nc * math.prod(size) * x.element_size() >= scratch.LARGE
         tile = (max(1, AT_ONCE // math.prod(size[1:])), *size[1:])
-        plans.append(StagePlan(tile, keep=False, place="file" if large else "device"))
+        plans.append(StagePlan(tile, keep="nothing", place="file" if large else "device"))
         size, nc = stage.output(size), stage.channels(nc)
     return plans
 
