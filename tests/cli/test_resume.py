@@ -51,7 +51,7 @@ def killed_after_progress(here, words, pause):
     return process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("optimizer", "kills"), [("lbfgs", 5), ("adam", 2)])
+@pytest.mark.parametrize(("optimizer", "kills"), [("lbfgs", 7), ("adam", 3)])
 def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(here, optimizer, kills):
     words = ("stylize", *COMMON, *LONG, "--set", f"optimizer={optimizer}")
     done(*words, "-o", "whole.nii.gz")

@@ -8,6 +8,7 @@ from core_helpers import NDIMS, SIZES, signal
 from core_team import together
 
 from nst_nd import nd
+from nst_nd.boxes import Span
 from nst_nd.engine.lowpass import SlabLowPass
 from nst_nd.engine.team import Split, Team
 from nst_nd.features.iterate import Iterate
@@ -90,7 +91,7 @@ def parts(ndim, axis, count):
     n = SIZES[ndim][axis]
     edges = [0, *((1, n) if count == 2 else (1, n // 2 + 1, n))]
     return Split.along_longest(SIZES[ndim], count, (1,) * ndim, (axis,)), Split(
-        axis, tuple(nd.Span(a, b) for a, b in pairwise(edges))
+        axis, tuple(Span(a, b) for a, b in pairwise(edges))
     )
 
 
