@@ -53,7 +53,7 @@ def measure(words: dict[str, object]) -> None:
         started = time.perf_counter()
         settings = {"preset": words["preset"], "iterations": words["iterations"], "scales": [1], "device": "cpu"}
         content, style = load("content.nii"), load("style.nii")
-        result = transfer(content, [Style(style)], settings, team=team)
+        result = transfer(content, [Style(style)], settings=settings, team=team)
         losses = [step.loss for step in result.history] if result is not None else []
         found = {"peak": peak_resident() - imports, "seconds": time.perf_counter() - started, "losses": losses}
         Path(f"{team.count}.{team.rank}.json").write_text(json.dumps(found))
