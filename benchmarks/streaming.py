@@ -8,7 +8,8 @@ small: 3-D, 1-16-32-64 channels, two 3x3x3 convolutions with ReLU a stage, avera
        style on the first ReLU of each stage and on the last one.
 vgg:   VGG-19 inflated to 3-D up to relu3_1; style on relu1_1, relu2_1, relu3_1. No content term, whose target would
        take memory on all ways alike.
-image: (--image) VGG-19 in 2-D up to relu5_1, the five style layers and content on relu4_2, tiles of 2/5 of the edge.
+image: (--image) VGG-19 in 2-D up to relu5_1, the five style layers and content on relu4_2; tiles of a fifth of the
+       edge.
 
 Three ways: "plain" is in-memory autograd tuned by hand that uses nothing of the engine (see common.py); "one tile" is
 the engine without tiling; "streamed" the engine in tiles (see `streamed_plan`). The first two run where their estimate
@@ -56,7 +57,7 @@ from nst_nd.nd import channels_last
 
 WAYS = ("plain", "one tile", "streamed")
 MIB = 2**20
-KEPT = 512 * MIB
+KEPT = 300 * MIB
 SHARE_OF_FREE = 0.6
 GATE, GATE_ALL, CALM = 1e-5, 1e-3, 0.9
 SAME = 1e-4
@@ -122,7 +123,7 @@ def at_once(objective: Objective, size: Sequence[int]) -> int:
 def streamed_plan(objective: Objective, size: Sequence[int], tile: int, most: int = KEPT) -> Tiling:
     """Tiles of one edge; from the last stage up, activations are kept while together they stay within `most` bytes.
 
-    Those of the first stage are always made again.
+    Of the others, and always of the first, only slopes are.
     """
     plans: list[StagePlan] = []
     total = 0
@@ -342,7 +343,7 @@ def main() -> None:
     sizes = dict.fromkeys(arguments.networks, arguments.sizes)
     tile = dict.fromkeys(sizes, arguments.tile)
     if arguments.image:
-        sizes["image"], tile["image"] = [arguments.image], arguments.image * 2 // 5
+        sizes["image"], tile["image"] = [arguments.image], arguments.image // 5
     errors = pass_gates(sizes)
     started = time.perf_counter()
     done: dict[str, list[list[Run]]] = {network: [] for network in sizes}

@@ -109,7 +109,8 @@ class Draft:
         """The list or mapping under this key in plain form; the preset's default where nothing is given."""
         value = self.values.get(key)
         if value is None:
-            value = _plain(PRESETS[self._preset(where)].defaults.get(key, Job.model_fields[key].get_default()))
+            default = Job.model_fields[key].get_default(call_default_factory=True)
+            value = _plain(PRESETS[self._preset(where)].defaults.get(key, default))
         if key in WORD_IS:
             value = as_items(key, value)
         if not isinstance(value, list | dict):

@@ -15,6 +15,7 @@ import torch
 from nst_nd.checkpoint import Checkpoints, checkpoint_of, identity_of
 from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
+from nst_nd.domains.guard import breaches
 from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.settings import INIT_WORDS, Settings
@@ -36,7 +37,10 @@ _RESEARCH = "for research, not for diagnosis"
 
 @dataclass(frozen=True)
 class Done:
-    """What a job left on disk. record: the sidecar's content. notes: all that had to be said, in words."""
+    """What a job left on disk. record: the sidecar's content. notes: all that had to be said, in words.
+
+    warnings: metrics beyond their limits, in words.
+    """
 
     output: Path
     sidecar: Path
@@ -47,6 +51,11 @@ class Done:
     def notes(self) -> list[str]:
         """Conversions, guards and losses, in words."""
         return list(self.record["notes"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """See the class."""
+        return list(self.record["warnings"])
 
 
 @dataclass(frozen=True)
@@ -260,6 +269,7 @@ def _record(
         "seconds": round(seconds, 3),
         **memory,
         "metrics": metrics,
+        "warnings": [breach.words for breach in breaches(metrics, result.settings.limits)],
         "notes": notes,
         "steps": steps_table(result.history),
     }

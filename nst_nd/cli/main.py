@@ -17,6 +17,7 @@ import typer
 from nst_nd import __version__
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
+from nst_nd.cli.metrics import metrics
 from nst_nd.cli.transfer import run, stylize, texture
 from nst_nd.cli.verify import verify
 from nst_nd.errors import ExitStatus, Interrupted, NstError
@@ -62,7 +63,7 @@ def schema() -> None:
     print(json.dumps(job_schema(), indent=2))
 
 
-for command in (stylize, texture, run, verify, info, doctor, schema):
+for command in (stylize, texture, run, metrics, verify, info, doctor, schema):
     app.command()(command)
 
 

@@ -42,6 +42,7 @@ def stylize(
     rate: o.Rate = None,
     channels: o.Channels = False,
     overwrite: o.Overwrite = False,
+    strict: o.Strict = False,
     quiet: o.Quiet = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -64,7 +65,7 @@ def stylize(
     _put(draft, preset=preset, content_weight=content_weight, style_weight=style_weight, iterations=iterations)
     _put(draft, init=init, seed=seed, mask=mask, device=device, max_memory=max_memory, kind=kind, rate=rate)
     _put(draft, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
+    return _perform(draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json)
 
 
 def texture(
@@ -89,6 +90,7 @@ def texture(
     rate: o.Rate = None,
     channels: o.Channels = False,
     overwrite: o.Overwrite = False,
+    strict: o.Strict = False,
     quiet: o.Quiet = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -109,7 +111,7 @@ def texture(
     _put(draft, size=size, duration=duration, preset=preset, style_weight=style_weight, iterations=iterations)
     _put(draft, init=init, seed=seed, device=device, max_memory=max_memory, kind=kind, rate=rate)
     _put(draft, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json)
+    return _perform(draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json)
 
 
 def run(
@@ -127,6 +129,7 @@ def run(
     max_memory: o.MaxMemory = None,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
+    strict: o.Strict = False,
     quiet: o.Quiet = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -151,7 +154,9 @@ def run(
         raise ConfigError(f"{job}: output: got {checked.output!r}; allowed: a name under the folder that --out gives")
     folder = job.with_suffix("") if out is None else out
     placed = checked.model_copy(update={"output": str(folder / name)})
-    return _perform(placed, overwrite=overwrite, resume=resume, quiet=quiet, as_json=as_json, make_folder=True)
+    return _perform(
+        placed, overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json, make_folder=True
+    )
 
 
 def _prepare() -> None:
@@ -190,7 +195,9 @@ def _styles(paths: list[str], masks: list[str] | None) -> list[dict[str, Any]]:
     return [{"path": path, "mask": mask} for path, mask in zip_longest(paths, masks or [])]
 
 
-def _perform(job: Job, *, overwrite: bool, resume: bool, quiet: bool, as_json: bool, make_folder: bool = False) -> int:
+def _perform(
+    job: Job, *, overwrite: bool, resume: bool, strict: bool, quiet: bool, as_json: bool, make_folder: bool = False
+) -> int:
     """Run the job with progress and signals, alone or as one of several processes, and say what came of it."""
     from nst_nd.cli.process import stopping
     from nst_nd.cli.progress import progress
@@ -213,18 +220,20 @@ def _perform(job: Job, *, overwrite: bool, resume: bool, quiet: bool, as_json: b
                 )
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted; nothing is written") from error
-    return ExitStatus.DONE if done is None else _report(done, quiet=quiet, as_json=as_json)
+    return ExitStatus.DONE if done is None else _report(done, strict=strict, quiet=quiet, as_json=as_json)
 
 
 def _say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def _report(done: Done, *, quiet: bool, as_json: bool) -> int:
-    """Notes on stderr, the result on stdout; the exit code."""
+def _report(done: Done, *, strict: bool, quiet: bool, as_json: bool) -> int:
+    """Notes and warnings on stderr, the result on stdout; the exit code."""
     if not quiet:
         for note in done.notes:
             print(f"note: {note}", file=sys.stderr)
+    for warning in done.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         print(json.dumps(_summary(done)))
     elif not quiet:
@@ -232,11 +241,11 @@ def _report(done: Done, *, quiet: bool, as_json: bool) -> int:
         for line in metric_lines(done.record["metrics"]):
             print(line)
     if not done.interrupted:
-        return ExitStatus.DONE
+        return ExitStatus.COMPUTATION if strict and done.warnings else ExitStatus.DONE
     print(f"interrupted: the best so far is in {done.output}", file=sys.stderr)
     return ExitStatus.INTERRUPTED
 
 
 def _summary(done: Done) -> dict[str, Any]:
-    keys = ("status", "seconds", "metrics", "notes")
+    keys = ("status", "seconds", "metrics", "warnings", "notes")
     return {"output": str(done.output), "sidecar": str(done.sidecar), **{key: done.record[key] for key in keys}}

@@ -116,6 +116,10 @@ class Settings(Model):
     region: tuple[float, float] | None = Field(
         None, description="volumes: statistics only where values lie within these two"
     )
+    limits: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
+        default_factory=dict,
+        description="metric: largest absolute value that passes without a warning; null for none",
+    )
     max_memory: str | None = Field(
         None, description="of each process, like 4GiB: resident on the machine, or taken on a GPU; absent: what is free"
     )

@@ -66,8 +66,11 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     for layers in ("content_layers", "style_layers"):
         if layers in settings:  # the preset's weights belong to the preset's layers
             defaults.pop(f"{layers.removesuffix('s')}_weights", None)
+    given = dict(settings)
+    if isinstance(given.get("limits"), Mapping):  # one limit changed leaves the others as they are
+        given["limits"] = {**defaults.get("limits", {}), **given["limits"]}
     try:
-        resolved = Settings.model_validate({**defaults, **settings, "preset": preset})
+        resolved = Settings.model_validate({**defaults, **given, "preset": preset})
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]

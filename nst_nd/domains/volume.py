@@ -106,6 +106,15 @@ class CtDomain(VolumeDomain):
         "lock_mm": 3.0,
         "protect": (-990.0, 400.0),
         "region": (-20.0, 120.0),
+        "limits": {
+            "hu_bias_lung": 1.0,
+            "hu_bias_fat": 1.0,
+            "hu_bias_soft": 1.0,
+            "hu_drift": 1.0,
+            "false_edges": 1.2,
+            "nps_worse": 0.5,
+            "protected_changed": 0.0,
+        },
     }
 
 

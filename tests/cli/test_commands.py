@@ -17,7 +17,7 @@ from nst_nd.engine.optimise import Step
 from nst_nd.errors import InputError, Interrupted
 from nst_nd.job import run_job
 
-COMMANDS = ("stylize", "texture", "run", "info", "doctor", "schema")
+COMMANDS = ("stylize", "texture", "run", "metrics", "info", "doctor", "schema")
 
 
 def test_no_words_print_the_help(cli):

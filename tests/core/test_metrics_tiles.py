@@ -117,4 +117,4 @@ def test_a_large_volume_is_measured_in_a_fraction_of_its_memory():
     told = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     ).stdout
-    assert float(told) < 130, told  # about 90; all slabs at once take 430
+    assert float(told) < 170, told  # about 110; all slabs at once take 430

@@ -2,58 +2,138 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd import scratch
 from nst_nd.domains.filters import eroded, gaussian
+from nst_nd.domains.metrics.noise import gram_distance, noise_at, quiet_squares, spectrum_distance
 from nst_nd.domains.metrics.running import Running, pieces
+from nst_nd.domains.selection import percentiles
 from nst_nd.sample import Data, Sample
 
-SOFT_HU = (-20.0, 100.0)
+TISSUES_HU = {"lung": (-950.0, -500.0), "fat": (-130.0, -50.0), "soft": (-20.0, 100.0)}
 PROTECTED_HU = (-990.0, 400.0)
+BODY_HU = -300.0
 SMOOTHING_MM = 2.0
-EROSION = 3
+DRIFT_MM = 5.0
+EDGES_MM = 1.5
+UNIFORM_HU = 4.0
 
 
 def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
-    """noise_sd_before, _after, _style: standard deviation in HU of what a 2 mm Gaussian takes away, in soft tissue.
+    """HU; NaN where there is no such tissue. Noise is measured in squares of uniform soft tissue, see noise.py.
 
-    hu_bias_soft: mean of result less content there. protected_changed: voxels of the content below -990 or above 400
-    HU whose value is another one now. NaN where there is no soft tissue.
+    noise_sd, nps_distance (dB to the style's noise power spectrum), noise_gram_distance (of the squares, by a network
+    that nobody optimised), noise_correlation (at 0.6 mm in the plane), nps_mean_frequency and nps_peak_frequency (per
+    mm): before, after and of the style. nps_worse: by how many dB nps_distance has grown, 0 if it has not.
+    hu_bias_lung, _fat, _soft: mean of result less content, away from the tissue's border. hu_drift: 99th percentile
+    inside of the body of what the change moves at low frequencies. false_edges: share of uniform soft tissue of the
+    content where the result's gradient exceeds the 99.9th percentile of the content's, over the larger of the same
+    share of the content and of the style. protected_changed: voxels of the content below -990 or above 400 HU whose
+    value is another one now.
     """
-    where, there = (_soft_tissue(s) for s in (content, style))
-    return {
-        "noise_sd_before": _noise_sd(content, where),
-        "noise_sd_after": _noise_sd(result, where),
-        "noise_sd_style": _noise_sd(style, there),
-        "hu_bias_soft": _bias(content.data[0], result.data[0], where),
-        "protected_changed": float(
-            sum(_protected_changed(*pair) for pair in zip(content.data, result.data, strict=True))
-        ),
-    }
+    squares, theirs = quiet_squares(content), quiet_squares(style)
+    before, after, goal = noise_at(content, squares), noise_at(result, squares), noise_at(style, theirs)
+    found: dict[str, float] = {}
+    for name, one in (("before", before), ("after", after), ("style", goal)):
+        found[f"noise_sd_{name}"] = one.sd
+        found[f"noise_correlation_{name}"] = one.correlation
+        found[f"nps_mean_frequency_{name}"] = one.mean_frequency
+        found[f"nps_peak_frequency_{name}"] = one.peak_frequency
+        if one is not goal:
+            found[f"nps_distance_{name}"] = spectrum_distance(one, goal)
+            found[f"noise_gram_distance_{name}"] = gram_distance(one, goal)
+    found["nps_worse"] = found["nps_distance_after"] - found["nps_distance_before"]
+    found["nps_worse"] = max(0.0, found["nps_worse"]) if np.isfinite(found["nps_worse"]) else np.nan
+    for tissue, limits in TISSUES_HU.items():
+        found[f"hu_bias_{tissue}"] = _bias(content.data[0], result.data[0], _tissue(content, limits))
+    found["hu_drift"] = _drift(content, result)
+    found["false_edges"] = _false_edges(content, style, result)
+    changed = sum(_protected_changed(*pair) for pair in zip(content.data, result.data, strict=True))
+    return found | {"protected_changed": float(changed)}
 
 
 def _in_plane(sample: Sample, mm: float) -> list[float]:
     return [mm / sample.grid.spacing[0], mm / sample.grid.spacing[1], 0.0]
 
 
-def _soft_tissue(sample: Sample) -> NDArray[np.bool_]:
-    """[*space], away from its border."""
+def _tissue(sample: Sample, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    """[*space]: values within these limits after smoothing in the plane, a voxel off the tissue's border there."""
     low = gaussian(sample.data[0], _in_plane(sample, SMOOTHING_MM), sample.data.dtype)
     inside: NDArray[np.bool_] = scratch.empty(low.shape, np.bool_)
     for i in pieces(low, inside):
-        inside[i] = (low[i] > SOFT_HU[0]) & (low[i] < SOFT_HU[1])
-    return eroded(inside, (3, 3, 1), EROSION, border=False)
+        inside[i] = (low[i] > limits[0]) & (low[i] < limits[1])
+    return eroded(inside, (3, 3, 1), 1, border=True)
 
 
-def _noise_sd(sample: Sample, where: NDArray[np.bool_]) -> float:
-    data = sample.data[0]
-    low = gaussian(data, _in_plane(sample, SMOOTHING_MM), np.float64)
-    noise = Running()
-    for i in pieces(low, data, where):
-        noise.add((data[i] - low[i])[where[i]])
-    return noise.sd
+def _drift(content: Sample, result: Sample) -> float:
+    """99th percentile in the body of |low-pass of the change|: a Gaussian of DRIFT_MM in plane, half a slice across."""
+    before, after = content.data[0], result.data[0]
+    change: NDArray[np.float32] = scratch.empty(content.shape, np.float32)
+    body: NDArray[np.bool_] = scratch.empty(content.shape, np.bool_)
+    for i in pieces(change, body, before, after):
+        change[i] = after[i] - before[i].astype(np.float64)
+        body[i] = before[i] > BODY_HU
+    low = gaussian(change, [*_in_plane(content, DRIFT_MM)[:2], 0.5], np.float32)
+    values = _gathered(low, body, lambda i: np.abs(low[i]))
+    return float(percentiles(values, (99.0,))[0]) if values.size else np.nan
+
+
+def _gathered(
+    data: NDArray[np.floating[Any]], where: NDArray[np.bool_], function: Callable[[slice], NDArray[np.floating[Any]]]
+) -> NDArray[np.float32]:
+    """[1, n]: the values of a function of pieces of `data` at the voxels `where`."""
+    values: NDArray[np.float32] = scratch.empty((1, int(np.count_nonzero(where))), np.float32)
+    done = 0
+    for i in pieces(data, where):
+        here = function(i)[where[i]]
+        values[0, done : done + here.size] = here
+        done += here.size
+    return values
+
+
+def _false_edges(content: Sample, style: Sample, result: Sample) -> float:
+    """See ct_metrics; NaN without uniform soft tissue in the content."""
+    where = _uniform(content)
+    if not where.any():
+        return np.nan
+    limit = percentiles(_edges(content, where), (99.9,))[0]
+    own, after = (_share(_edges(s, where) > limit) for s in (content, result))
+    allowed = max(own, _share(_edges(style, _uniform(style)) > limit))
+    return after / allowed if allowed > 0 else (0.0 if after == 0 else np.inf)
+
+
+def _share(chosen: NDArray[np.bool_]) -> float:
+    return float(np.mean(chosen)) if chosen.size else 0.0
+
+
+def _uniform(sample: Sample) -> NDArray[np.bool_]:
+    """[*space]: soft tissue whose slope in the plane, at SMOOTHING_MM, stays below UNIFORM_HU per voxel."""
+    inside = _tissue(sample, TISSUES_HU["soft"])
+    low = gaussian(sample.data[0], _in_plane(sample, SMOOTHING_MM), np.float32)
+    for i in pieces(low, inside):
+        inside[i] &= _slope(low, i) < UNIFORM_HU
+    return inside
+
+
+def _edges(sample: Sample, where: NDArray[np.bool_]) -> NDArray[np.floating[Any]]:
+    """[1, n]: slopes in the plane at EDGES_MM, HU per voxel, of the voxels `where`."""
+    low = gaussian(sample.data[0], _in_plane(sample, EDGES_MM), np.float32)
+    return _gathered(low, where, lambda i: _slope(low, i))
+
+
+def _slope(data: NDArray[np.floating[Any]], piece: slice) -> NDArray[np.floating[Any]]:
+    """Magnitude of the gradient along the first two axes of [i, j, k], at these i."""
+    start = max(0, piece.start - 1)
+    near = data[start : piece.stop + 1]
+    inner = slice(piece.start - start, piece.stop - start)
+    along = [np.gradient(near, axis=a)[inner] if near.shape[a] > 1 else np.zeros(1) for a in (0, 1)]
+    slope: NDArray[np.floating[Any]] = np.hypot(*along)
+    return slope
 
 
 def _bias(before: Data, after: Data, where: NDArray[np.bool_]) -> float:

@@ -1,0 +1,67 @@
+"""metrics: what a result did to its content, from the files alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from nst_nd.cli import options as o
+from nst_nd.cli.table import metric_lines
+from nst_nd.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from nst_nd import sample
+
+
+def metrics(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", show_default=False, help="What came out.")],
+    content: Annotated[Path, typer.Option("--content", metavar="FILE", help="What it was made of.")],
+    style: Annotated[Path, typer.Option("--style", metavar="FILE", help="What it should look or sound like.")],
+    preset: o.PresetOption = None,
+    kind: o.KindOption = None,
+    rate: o.Rate = None,
+    channels: o.Channels = False,
+    strict: o.Strict = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Measure a result against its content and its style.
+
+    With networks and statistics that no preset optimises; the result may come
+    from any program. Limits are the preset's.
+
+    \b
+    nst-nd metrics out.nii.gz --content c.nii.gz --style s.nii.gz --preset ct
+    nst-nd metrics burning.wav --content music.flac --style fire.wav --json
+    """
+    del debug
+    from nst_nd.domains.guard import breaches
+    from nst_nd.domains.metrics import measure
+    from nst_nd.domains.stylize import resolve
+    from nst_nd.errors import InputError
+    from nst_nd.io import load
+
+    named = cast("sample.Kind | None", kind and kind.value)
+    ours, theirs, made = (load(f, kind=named, rate=rate, channels=channels) for f in (content, style, result))
+    if (made.kind, made.data.shape) != (ours.kind, ours.data.shape):
+        got, allowed = (f"{s.kind} of {s.nc} x {'x'.join(map(str, s.shape))}" for s in (made, ours))
+        raise InputError(f"{result}: {got}; allowed: {allowed}, as the content")
+    if theirs.kind != ours.kind:
+        raise InputError(f"{style}: of kind {theirs.kind}; allowed: {ours.kind}, as the content")
+    settings = resolve({} if preset is None else {"preset": preset.value}, ours.kind)
+    measured = measure(ours, [theirs], made, settings.preset)
+    beyond = breaches(measured, settings.limits)
+    found = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    for breach in beyond:
+        print(f"warning: {breach.words}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"metrics": found, "warnings": [breach.words for breach in beyond]}))
+    else:
+        for line in metric_lines(found):
+            print(line)
+    return ExitStatus.COMPUTATION if strict and beyond else ExitStatus.DONE
