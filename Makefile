@@ -29,6 +29,7 @@ types: $(READY)
 bench: $(READY)  ## ratios measured in one run; takes minutes and wants a quiet machine
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/streaming.py --image
+	$(BIN)/python benchmarks/processes.py
 
 debian:  ## the head CT that some tests use (GPL-2, so it is installed and never copied); without it they are skipped
 	apt-get update -qq
