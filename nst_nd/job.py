@@ -29,7 +29,7 @@ from nst_nd.sample import Sample
 from nst_nd.sidecar import companions, described, plain, sidecar_of, steps_table, versions, write_sidecar
 
 # the only files that leave their sampling rate open
-_RATELESS = (".csv", ".npy")
+RATELESS = (".csv", ".npy")
 # the only files whose fourth axis may hold channels
 _WITH_AXES = (".nii", ".nii.gz", ".hdr", ".img")
 _RESEARCH = "for research, not for diagnosis"
@@ -176,13 +176,13 @@ def _roles(job: Job) -> list[tuple[str, Path]]:
 
 def _read(job: Job) -> _Inputs:
     def read(path: str) -> Sample:
-        rate = job.rate if suffix_of(Path(path)) in _RATELESS else None
+        rate = job.rate if suffix_of(Path(path)) in RATELESS else None
         return load(path, kind=job.kind, rate=rate, channels=job.channels)
 
     _check_init(job)
     suffixes = {suffix_of(path) for path in _files(job)}
-    if job.rate is not None and not suffixes & set(_RATELESS):
-        raise ConfigError(f"rate: is for {' and '.join(_RATELESS)} files; the others say theirs")
+    if job.rate is not None and not suffixes & set(RATELESS):
+        raise ConfigError(f"rate: is for {' and '.join(RATELESS)} files; the others say theirs")
     if job.channels and not suffixes & set(_WITH_AXES):
         raise ConfigError(f"channels: is for {', '.join(_WITH_AXES)} files")
     content = None if job.content is None else read(job.content)

@@ -136,14 +136,41 @@ def average(x: Tensor, kernel: Sequence[int]) -> Tensor:
 
 def average_adjoint(grad: Tensor, kernel: Sequence[int], size: Sequence[int]) -> Tensor:
     """The transpose of `average` for an input of `size`."""
-    grad = grad * (1.0 / math.prod(kernel))
+    out = grad * (1.0 / math.prod(kernel))
+    for axis, k in reversed(list(enumerate(kernel, start=2))):  # the last pass, the largest, copies whole planes
+        length = size[axis - 2]
+        if length == out.shape[axis]:
+            continue
+        grad, out = out, empty((*out.shape[:axis], length, *out.shape[axis + 1 :]), out)
+        covered = grad.shape[axis] * k
+        out.narrow(axis, covered, length - covered).zero_()
+        for offset in range(k):
+            out[(*(slice(None),) * axis, slice(offset, covered, k))] = grad
+    return out
+
+
+def maximum(x: Tensor, kernel: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """`pool` with mode "max" outside of any graph, and where in its window each maximum stood.
+
+    Places are counted in row-major order from 0, in a byte where that is enough for the window.
+    """
+    out, index = _POOL["max"][spatial_axes(x)](x, tuple(kernel), tuple(kernel), return_indices=True)
+    place, window = torch.zeros_like(index), 1
+    for n, k in zip(reversed(x.shape[2:]), reversed(kernel), strict=True):
+        place += (index % n % k) * window
+        index, window = index // n, window * k
+    return out, place.to(torch.uint8 if window <= 256 else torch.int32)
+
+
+def maximum_adjoint(grad: Tensor, place: Tensor, kernel: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The transpose of `maximum` at these places for an input of `size`."""
     out = empty((*grad.shape[:2], *size), grad)
     covered = [n * k for n, k in zip(grad.shape[2:], kernel, strict=True)]
     if tuple(covered) != tuple(size):
         out.zero_()
-    for offset in product(*(range(k) for k in kernel)):
+    for number, offset in enumerate(product(*(range(k) for k in kernel))):
         at = (slice(o, n, k) for o, n, k in zip(offset, covered, kernel, strict=True))
-        out[(slice(None), slice(None), *at)] = grad
+        out[(slice(None), slice(None), *at)] = grad * (place == number)
     return out
 
 

@@ -65,13 +65,13 @@ def steps_table(history: Sequence[Step]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Values that JSON can hold: tuples as lists, what is not finite as None."""
+    """Values that JSON can hold: tuples as lists, NaN as None, what is infinite as the word "inf" or "-inf"."""
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
     return value
 
 

@@ -38,7 +38,7 @@ def test_every_command_named_exists() -> None:
     named = set(re.findall(r"nst-nd (\w+)", TEXT))
     registered = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
     assert named <= registered
-    assert {"stylize", "texture", "run", "info", "doctor", "schema"} <= named
+    assert {"stylize", "texture", "run", "metrics", "verify", "info", "doctor", "schema"} <= named
 
 
 def test_make_targets_and_files_named_exist() -> None:

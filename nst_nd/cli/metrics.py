@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -16,6 +15,9 @@ from nst_nd.errors import ExitStatus
 
 if TYPE_CHECKING:
     from nst_nd import sample
+
+# NPY stores no grid: the content's is taken
+_GRIDLESS = ".npy"
 
 
 def metrics(
@@ -40,23 +42,36 @@ def metrics(
     nst-nd metrics burning.wav --content music.flac --style fire.wav --json
     """
     del debug
+    from nst_nd.domains import PRESETS
     from nst_nd.domains.guard import breaches
     from nst_nd.domains.metrics import measure
     from nst_nd.domains.stylize import resolve
-    from nst_nd.errors import InputError
-    from nst_nd.io import load
+    from nst_nd.errors import ConfigError, InputError
+    from nst_nd.io import load, suffix_of
+    from nst_nd.job import RATELESS
+    from nst_nd.sidecar import plain
 
     named = cast("sample.Kind | None", kind and kind.value)
-    ours, theirs, made = (load(f, kind=named, rate=rate, channels=channels) for f in (content, style, result))
+
+    def read(file: Path) -> sample.Sample:
+        return load(file, kind=named, rate=rate if suffix_of(file) in RATELESS else None, channels=channels)
+
+    ours, theirs, made = (read(file) for file in (content, style, result))
     if (made.kind, made.data.shape) != (ours.kind, ours.data.shape):
         got, allowed = (f"{s.kind} of {s.nc} x {'x'.join(map(str, s.shape))}" for s in (made, ours))
         raise InputError(f"{result}: {got}; allowed: {allowed}, as the content")
+    if suffix_of(result) != _GRIDLESS and not _alike(made.grid, ours.grid):
+        steps = [" x ".join(f"{s:g}" for s in g.spacing) + f" {g.unit}" for g in (made.grid, ours.grid)]
+        raise InputError(f"{result}: its samples are {steps[0]} apart; allowed: {steps[1]}, as the content's")
     if theirs.kind != ours.kind:
         raise InputError(f"{style}: of kind {theirs.kind}; allowed: {ours.kind}, as the content")
     settings = resolve({} if preset is None else {"preset": preset.value}, ours.kind)
+    assert settings.preset is not None
+    if PRESETS[settings.preset].kind != ours.kind:
+        raise ConfigError(f"--preset {settings.preset}: is for {PRESETS[settings.preset].kind}, not for {ours.kind}")
     measured = measure(ours, [theirs], made, settings.preset)
     beyond = breaches(measured, settings.limits)
-    found = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    found = plain(measured)
     for breach in beyond:
         print(f"warning: {breach.words}", file=sys.stderr)
     if as_json:
@@ -65,3 +80,8 @@ def metrics(
         for line in metric_lines(found):
             print(line)
     return ExitStatus.COMPUTATION if strict and beyond else ExitStatus.DONE
+
+
+def _alike(a: sample.Grid, b: sample.Grid) -> bool:
+    """Up to the rounding of single precision headers."""
+    return all(abs(x - y) <= 1e-4 * y for x, y in zip(a.spacing, b.spacing, strict=True))

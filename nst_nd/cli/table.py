@@ -7,7 +7,7 @@ from collections.abc import Mapping
 _BEFORE, _AFTER = "_before", "_after"
 
 
-def metric_lines(metrics: Mapping[str, float | None]) -> list[str]:
+def metric_lines(metrics: Mapping[str, float | str | None]) -> list[str]:
     """One line a metric; "name_before" and "name_after" share one, as before -> after."""
     rows: dict[str, str] = {}
     for key, value in metrics.items():
@@ -20,5 +20,6 @@ def metric_lines(metrics: Mapping[str, float | None]) -> list[str]:
     return [f"  {name:<{width}}  {words}" for name, words in rows.items()]
 
 
-def _words(value: float | None) -> str:
-    return "cannot be measured" if value is None else f"{value:.4g}"
+def _words(value: float | str | None) -> str:
+    """A number, a word that stands for one ("inf"), or None."""
+    return "cannot be measured" if value is None else value if isinstance(value, str) else f"{value:.4g}"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.domains import PRESETS
+from nst_nd.domains import PRESETS, metrics
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain
 from nst_nd.domains.masks import Style, with_masks
@@ -73,6 +73,10 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
         resolved = Settings.model_validate({**defaults, **given, "preset": preset})
     except ValidationError as error:
         raise ConfigError(explain(error)) from error
+    known = metrics.names(preset)
+    unknown = [name for name in resolved.limits if name not in known]
+    if unknown:
+        raise ConfigError(f"limits: {preset} has no metric {', '.join(unknown)}\nallowed: {', '.join(known)}")
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
     if idle:
         kinds = " and ".join(ONLY[idle[0]])

@@ -217,12 +217,13 @@ def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan
             memory["history"] = held
     else:
         memory["optimiser"] = Adam.bytes_for(demand.elements)
-    branches, buffers, target_bytes, work, before = [], 0, 0, 0, 0
+    branches, buffers, target_bytes, work, before, prepared = [], 0, 0, 0, 0, 0
     in_memory = layout.inputs == "device"
     for extractor, taps, content in demand.branches:
         stages, here = _stages(demand, extractor, taps, length, keep, layout.inputs)
         branches.append(stages)
         buffers += here.buffers
+        prepared += here.prepared
         work = max(work, here.work)
         target_bytes += _targets(demand, extractor, content)
         for shape in demand.styles:
@@ -231,6 +232,7 @@ def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan
             before = max(before, once.work + (once.buffers // 2 if in_memory else 0))
     # before the steps there are no buffers of the signal's own
     work = max(work, before - (buffers if in_memory else 0))
+    memory["reversed kernels"] = prepared
     memory["styles"] = FLOAT * demand.nc * sum(math.prod(shape) for shape in demand.styles)
     for name, size, place in (
         ("stage inputs", buffers, layout.inputs),
@@ -253,17 +255,18 @@ def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan
 class _Held:
     buffers: int
     work: int
+    prepared: int
 
 
 def _stages(
     demand: Demand, extractor: Extractor, taps: frozenset[str], length: int | None, keep: Keep, place: Place
 ) -> tuple[tuple[StagePlan, ...], _Held]:
-    """A plan per stage of one network, and bytes of its buffers and of its tiles at work.
+    """A plan per stage of one network, and bytes of its buffers, of its tiles at work and of what it prepares once.
 
     keep: of each stage; where everything is, the first one of tiles keeps its slopes alone, since it is so much larger.
     """
     size, nc = demand.size, extractor.nc
-    plans, buffers, kept, working = [], 0, 0, 0
+    plans, buffers, kept, working, prepared = [], 0, 0, 0, 0
     lengths = tile_lengths(extractor, size, length)
     for i, (stage, tile) in enumerate(zip(extractor.stages, lengths, strict=True)):
         one = StagePlan(tile, "slopes" if keep == "all" and i == 0 and length is not None else keep, place)
@@ -280,8 +283,9 @@ def _stages(
         above = FLOAT * math.ceil(max(p.working for p in prints) * share)
         kept += math.ceil(saved * len(cores) * (1.0 if tile is None else demand.share))
         working = max(working, above)
+        prepared += FLOAT * prints[0].prepared
         size, nc = stage.output(size), stage.channels(nc)
-    return tuple(plans), _Held(buffers, kept + working)
+    return tuple(plans), _Held(buffers, kept + working, prepared)
 
 
 def tile_lengths(extractor: Extractor, size: tuple[int, ...], length: int | None) -> list[tuple[int, ...] | None]:

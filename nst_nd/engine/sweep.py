@@ -106,6 +106,8 @@ class Sweep:
                     trace.taps = {}
                 traces.append(trace)
             self.traces.append(traces)
+            if keep == "all" and layout.tiles == (None,) and self._handed_on(i):
+                self.inputs[i] = None  # nobody looks at it again
             if i + 1 < len(self.layouts):
                 following = self.inputs[i + 1]
                 assert following is not None
@@ -115,12 +117,11 @@ class Sweep:
         """Add the gradient at the signal into `into`, which has the same margins; its owner folds them."""
         at_output: Field | None = None
         for i in reversed(range(len(self.layouts))):
-            layout, source = self.layouts[i], self.inputs[i]
-            assert source is not None
-            target = self._target(i, source, into)
+            layout = self.layouts[i]
+            target = self._target(i, into)
             for tile, trace in zip(layout.tiles, self._taken(i), strict=True):
                 if layout.plan.keep != "all":
-                    trace = layout.stage.again(partial(_read, source, tile), self.taps, tile, trace)
+                    trace = layout.stage.again(partial(self._input, i, tile), self.taps, tile, trace)
                 grad = None if at_output is None else at_output.read(_out(tile, at_output), copy=tile is not None)
                 here = layout.stage.vjp(trace, _at(seed, tile), grad)
                 del trace, grad
@@ -132,8 +133,17 @@ class Sweep:
                 if i:
                     target.fold()
                 at_output = target
-            if i == 0 or self.layouts[i - 1].tiles == (None,):
-                self.inputs[i] = None  # it was handed on as it was; buffers stay
+            if i == 0 or self._handed_on(i):
+                self.inputs[i] = None  # buffers stay
+
+    def _handed_on(self, i: int) -> bool:
+        """Whether the input of a stage is the output of the one before as it was, and no buffer."""
+        return i > 0 and self.layouts[i - 1].tiles == (None,)
+
+    def _input(self, i: int, tile: Windows | None) -> Tensor:
+        source = self.inputs[i]
+        assert source is not None
+        return _read(source, tile)
 
     def _hand_on(self, i: int, tile: Windows | None, out: Tensor) -> None:
         if i + 1 == len(self.layouts):
@@ -150,12 +160,14 @@ class Sweep:
         layout = self.layouts[i]
         return Field.empty(layout.nc, layout.size, like, layout.plan.place, self.team, layout.split, layout.reach)
 
-    def _target(self, i: int, source: Field, into: Field) -> Field | None:
+    def _target(self, i: int, into: Field) -> Field | None:
         """Where the gradient of a stage's input comes together; None where it is handed on as it is."""
         if i == 0:
             return into
         if self.layouts[i].tiles == (None,):
             return None
+        source = self.inputs[i]
+        assert source is not None
         self.gradients[i] = self.gradients[i] or self._empty(i, source.data[:, :, :1])
         target = self.gradients[i]
         assert target is not None

@@ -95,11 +95,19 @@ class Convolution(AutogradLayer):
         """The weight's."""
         return int(self.weight.shape[0])
 
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: only where there is a stride."""
+        return not self._plain
+
     def kept(self, *, lean: bool) -> float:
         """See Layer.kept: the output, or a byte for each of its signs."""
-        if not self._plain:
-            return super().kept(lean=lean)
-        return 0.25 if lean else 1.0
+        return 0.25 if lean and self._plain else 1.0
+
+    @property
+    def prepared(self) -> int:
+        """See Layer.prepared: the reversed kernel."""
+        return self.weight.numel() if self._plain else 0
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """The definition: convolution, bias, and ReLU where `rectify`."""
@@ -203,6 +211,26 @@ class Rectifier(AutogradLayer):
         """max(x, 0)."""
         return torch.relu(x if cut is None else window(x, cut.have, cut.want, cut.size, "zeros"))
 
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: it needs its output or the signs of it."""
+        return False
+
+    def kept(self, *, lean: bool) -> float:
+        """See Layer.kept: the output, or a byte for each of its signs."""
+        return 0.25 if lean else 1.0
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+        """See Layer.run."""
+        y = self(x, cut)
+        return y, (_signs(y) if lean else y, cut)
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp."""
+        slope, cut = saved
+        grad = _masked(grad, slope)
+        return grad if cut is None else window_adjoint(grad, cut.have, cut.want, cut.size, "zeros")
+
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""
         return weight
@@ -254,6 +282,16 @@ class MultiWidth(AutogradLayer):
     def kept(self, *, lean: bool) -> float:
         """See Layer.kept: the branches'."""
         return max(b.kept(lean=lean) for b in self.branches)
+
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: where a branch does."""
+        return any(b.holds_input for b in self.branches)
+
+    @property
+    def prepared(self) -> int:
+        """See Layer.prepared: the branches'."""
+        return sum(b.prepared for b in self.branches)
 
     def channels(self, nc: int) -> int:
         """The branches' together."""

@@ -41,10 +41,14 @@ class Trace:
 
 
 class Footprint(NamedTuple):
-    """float32 numbers held for one tile: `saved` from its run to its way back, `working` on top while it is at work."""
+    """float32 numbers held for one tile: `saved` from its run to its way back, `working` on top while it is at work.
+
+    prepared: held from the first way back on, whatever the number of tiles.
+    """
 
     saved: int
     working: int
+    prepared: int
 
 
 @runtime_checkable
@@ -224,7 +228,7 @@ class ChainStage:
         if gone == 0:
             return trace
         start = ChainStage(self.layers[:gone]).run(read(), wanted, tile and replace(tile, cuts=tile.cuts[:gone]))
-        return Trace(start.out, start.taps, start.saved + trace.saved[gone:], tile)
+        return Trace(start.out.new_empty(0), start.taps, start.saved + trace.saved[gone:], tile)
 
     def _cuts(self, tile: Windows | None) -> Sequence[Cut | None]:
         return [None] * len(self.layers) if tile is None else tile.cuts
@@ -256,20 +260,22 @@ class ChainStage:
     def footprint(self, nc: int, tile: Windows, wanted: frozenset[str], keep: Keep) -> Footprint:
         """See Stage.footprint: what is kept or made again; two neighbours at a time and a tap with its gradient."""
         remade = self._remade(wanted, keep)
-        saved, again, steps = 0.0, 0.0, [0]
-        taps = [0]
+        saved, again, steps, taps = 0.0, 0.0, [0], [0]
         here = nc * volume_of(tile.have)
         for i, (layer, cut) in enumerate(zip(self.layers, tile.cuts, strict=True)):
             bordered = needed(layer, cut.want) != cut.have
             before, here = here * (2 if bordered else 1), (nc := layer.channels(nc)) * volume_of(cut.want)
             steps.append(before + here)
-            if i < remade:
-                again += layer.kept(lean=False) * here
-            else:
-                saved += layer.kept(lean=keep != "all") * here
-            if layer.name in wanted:
+            lean, tapped = keep != "all" and i >= remade, layer.name in wanted
+            # what comes in is the output of the layer before, which has been counted unless that is lean
+            kept = (before if layer.holds_input and (lean or i == 0) else 0) + layer.kept(lean=lean) * here
+            if tapped and not lean and kept < here:  # what is kept is not the output itself
+                kept += here
+            again, saved = (again + kept, saved) if i < remade else (again, saved + kept)
+            if tapped:
                 taps.append(2 * nc * volume_of(tile.owned[layer.name]))
-        return Footprint(math.ceil(saved), math.ceil(again) + max(steps) + max(taps))
+        working = math.ceil(again) + max(steps) + max(taps)
+        return Footprint(math.ceil(saved), working, sum(layer.prepared for layer in self.layers))
 
     def carry(self, weight: Tensor, wanted: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """See Stage.carry."""
@@ -363,8 +369,9 @@ class Extractor:
             )
         least = self.least_size
         if any(n < s for n, s in zip(x.shape[2:], least, strict=True)):
+            has, needs = ("x".join(map(str, size)) for size in (x.shape[2:], least))
             raise InputError(
-                f"{what} has size {_times(x.shape[2:])}; {self.names[-1]} needs at least {_times(least)}\n"
+                f"{what} has size {has}; {self.names[-1]} needs at least {needs}\n"
                 f"use a larger signal, or layers that are less deep"
             )
 
@@ -390,7 +397,3 @@ class Extractor:
     def to(self, device: torch.device, dtype: torch.dtype) -> Extractor:
         """The same network with its weights there."""
         return replace(self, stages=tuple(stage.to(device, dtype) for stage in self.stages))
-
-
-def _times(size: Sequence[int]) -> str:
-    return "x".join(str(n) for n in size)

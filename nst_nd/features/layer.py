@@ -42,8 +42,16 @@ class Layer(Protocol):
     def border(self) -> nd.Padding | None:
         """What continues the signal beyond its ends; None where nothing is needed there."""
 
+    @property
+    def holds_input(self) -> bool:
+        """Whether `vjp` needs what `run` was given; this and the next two are for counting memory."""
+
     def kept(self, *, lean: bool) -> float:
-        """float32 numbers kept from `run` to `vjp` per number of the output, for counting memory."""
+        """float32 numbers kept from `run` to `vjp` per number of the output, the input not counted."""
+
+    @property
+    def prepared(self) -> int:
+        """float32 numbers that the first `vjp` makes and keeps for all following ones."""
 
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
@@ -76,9 +84,19 @@ class Layer(Protocol):
 class AutogradLayer:
     """`run` and `vjp` by autograd, for layers whose definition is fast enough."""
 
-    def kept(self: Layer, *, lean: bool) -> float:
-        """See Layer.kept: the output; the input too, unless somebody else has it anyway."""
-        return 1.0 + math.prod(self.stride) if lean else 1.0
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: a graph does."""
+        return True
+
+    def kept(self, *, lean: bool) -> float:  # noqa: ARG002
+        """See Layer.kept: the output."""
+        return 1.0
+
+    @property
+    def prepared(self) -> int:
+        """See Layer.prepared: nothing."""
+        return 0
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """Defined by each layer."""
@@ -145,24 +163,33 @@ class Pool(AutogradLayer):
             x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
         return nd.pool(x, self.kernel, self.mode)
 
-    def kept(self, *, lean: bool) -> float:
-        """See Layer.kept: a mean needs nothing; a maximum its place, which is 64 bits wide."""
-        return 0.0 if self.mode == "average" else super().kept(lean=lean) + 2.0
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: a maximum remembers its place instead."""
+        return False
 
-    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
+    def kept(self, *, lean: bool) -> float:  # noqa: ARG002
+        """See Layer.kept: a byte for each maximum."""
+        return 0.0 if self.mode == "average" else 0.25 if math.prod(self.kernel) <= 256 else 1.0
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:  # noqa: ARG002
         """See Layer.run."""
-        if self.mode == "max":
-            return super().run(x, cut, lean=lean)
         if cut is not None:
             x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
-        return nd.average(x, self.kernel), (tuple(x.shape[2:]), cut)
+        size, place = tuple(x.shape[2:]), None
+        if self.mode == "average":
+            out = nd.average(x, self.kernel)
+        else:
+            out, place = nd.maximum(x, self.kernel)
+        return out, (place, size, cut)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp."""
-        if self.mode == "max":
-            return super().vjp(saved, grad)
-        size, cut = saved
-        grad = nd.average_adjoint(grad, self.kernel, size)
+        place, size, cut = saved
+        if place is None:
+            grad = nd.average_adjoint(grad, self.kernel, size)
+        else:
+            grad = nd.maximum_adjoint(grad, place, self.kernel, size)
         return grad if cut is None else window_adjoint(grad, cut.have, needed(self, cut.want), cut.size, "zeros")
 
     def carry(self, weight: Tensor) -> Tensor:

@@ -57,6 +57,36 @@ def test_results_of_another_size_or_kind_are_refused(cli, here, scans):
     assert ran.status == 3
 
 
+def test_a_grid_of_its_own_is_refused_and_none_is_the_contents(cli, scans):
+    words = ("--content", "c.nii.gz", "--style", "s.nii.gz", "--preset", "ct", "--json")
+    image = nibabel.load("c.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), np.diag([0.9, 0.9, 3.0, 1.0])), "other.nii.gz")
+    ran = cli("metrics", "other.nii.gz", *words)
+    assert ran.status == 3
+    assert "0.9 x 0.9 x 3 mm apart" in ran.err
+    np.save("same.npy", np.asarray(image.dataobj)[None].astype(np.float32))
+    ours, theirs = (
+        cli("metrics", name, *words, "--kind", "volume").json["metrics"] for name in ("same.npy", "c.nii.gz")
+    )
+    assert ours == theirs
+
+
+def test_presets_of_other_kinds_are_refused(cli, here):
+    ran = cli("metrics", "c.png", "--content", "c.png", "--style", "s.png", "--preset", "ct")
+    assert ran.status == 2
+    assert "is for volume, not for image" in ran.err
+
+
+def test_what_is_infinite_is_said(cli, scans):
+    flat = nibabel.Nifti1Image(np.full((64, 64, 4), 45, np.int16), SPACING)
+    nibabel.save(flat, "flat.nii.gz")
+    words = ("metrics", "flat.nii.gz", "--content", "c.nii.gz", "--style", "s.nii.gz", "--preset", "ct")
+    ran = cli(*words, "--json", "--strict")
+    assert ran.status == 4
+    assert ran.json["metrics"]["nps_worse"] == "inf"
+    assert "-> inf" in cli(*words).out
+
+
 def test_a_run_says_what_is_beyond_its_limits(cli, scans):
     # without the lock, the level goes to the style's
     soft_tissue("s.nii.gz", 20.0, seed=1, add=40.0)

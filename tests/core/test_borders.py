@@ -72,3 +72,16 @@ def test_averages_and_their_transpose(ndim, kernel):
     (slope,) = torch.autograd.grad(want, leaf, y)
     torch.testing.assert_close(nd.average_adjoint(y, kernel, size), slope, rtol=1e-14, atol=1e-14)
     assert nd.average_adjoint(y, kernel, size).shape[2:] == tuple(span.stop for span in whole(size))
+
+
+@pytest.mark.parametrize("kernel", [(2, 2, 2), (3, 1, 2), (1, 1, 1), (4, 5, 3), (17, 17, 1)])
+@pytest.mark.parametrize("ndim", NDIMS)
+def test_maxima_and_their_transpose(ndim, kernel):
+    kernel, size = kernel[:ndim], tuple(max(n, k + 3) for n, k in zip(SIZES[ndim], kernel, strict=False))
+    leaf = nd.channels_last(signal(ndim, 3, size=size).round()).requires_grad_()  # ties: the first one counts
+    want = nd.pool(leaf, kernel, "max")
+    got, place = nd.maximum(leaf.detach(), kernel)
+    assert torch.equal(got, want.detach())
+    y = signal(ndim, 3, seed=1, size=tuple(want.shape[2:]))
+    (slope,) = torch.autograd.grad(want, leaf, y)
+    torch.testing.assert_close(nd.maximum_adjoint(y, place, kernel, size), slope, rtol=0, atol=0)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from core_samples import MAKE
 from test_noise_metrics import ct, white
 
 from nst_nd import scratch
 from nst_nd.domains.guard import breaches
+from nst_nd.domains.metrics import measure, names
 from nst_nd.domains.metrics.volume import ct_metrics
 from nst_nd.domains.stylize import resolve
 from nst_nd.errors import ConfigError
@@ -79,6 +81,25 @@ def test_noise_that_goes_away_from_the_style_is_worse():
     assert found["nps_worse"] > 0
 
 
+def test_noise_wiped_out_is_infinitely_far():
+    found = of(lambda data: np.where(np.abs(data) < 300, 45.0 - data, 0.0))
+    assert found["nps_distance_after"] == found["nps_worse"] == np.inf
+    assert [b.metric for b in breaches(found, resolve({"preset": "ct"}, "volume").limits)][-1] == "nps_worse"
+
+
+def test_a_result_is_measured_on_the_contents_grid():
+    data = body()
+    content, style, result = ct(data), ct(body(1, 20.0)), ct(data + 1.0, (1.0, 1.0, 1.0))
+    one, other = (measure(content, [style], r, "ct") for r in (result, ct(data + 1.0)))
+    assert one == other
+
+
+@pytest.mark.parametrize("preset", ["image", "audio", "ecg", "volume", "ct"])
+def test_every_metric_has_a_known_name(preset):
+    content, style, result = (MAKE[preset](seed=seed) for seed in (1, 2, 3))
+    assert set(measure(content, [style], result, preset)) == set(names(preset))
+
+
 def test_no_tissue_at_all():
     air = ct(np.full((40, 40, 3), -1000.0))
     found = ct_metrics(air, air, air)
@@ -110,5 +131,6 @@ def test_one_limit_changed_leaves_the_others():
     assert resolved.limits["false_edges"] is None
     assert resolved.limits["protected_changed"] == 0.0
     assert resolve({}, "image").limits == {}
-    with pytest.raises(ConfigError, match="limits"):
-        resolve({"preset": "ct", "limits": {"hu_drift": -1.0}}, "volume")
+    for wrong in ({"hu_drift": -1.0}, {"hu_dirft": 1.0}, {"noise_sd": 1.0}):
+        with pytest.raises(ConfigError, match="limits"):
+            resolve({"preset": "ct", "limits": wrong}, "volume")

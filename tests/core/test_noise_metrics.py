@@ -99,7 +99,9 @@ def test_a_constant_has_no_noise():
     found = noise.noise_at(sample, noise.quiet_squares(sample))
     assert found.sd == 0.0
     assert np.nansum(found.spectrum) == 0.0
-    assert np.isnan(noise.spectrum_distance(found, found))
+    assert noise.spectrum_distance(found, found) == 0.0
+    loud = noise.noise_at(ct(white()), noise.quiet_squares(sample))
+    assert noise.spectrum_distance(found, loud) == noise.spectrum_distance(loud, found) == np.inf
 
 
 def test_pieces_give_what_the_whole_gives(monkeypatch):

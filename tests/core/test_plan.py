@@ -6,6 +6,7 @@ from core_helpers import NDIMS
 from core_samples import MAKE, QUICK, bits
 
 from nst_nd import random_network, stylize, vgg19
+from nst_nd.boxes import whole
 from nst_nd.engine.memory import bytes_of, free_memory, in_words, is_out_of_memory, peak_resident, resident
 from nst_nd.engine.plan import Demand, Plan, candidates, halved, make_plan
 from nst_nd.engine.stream import Engine
@@ -148,3 +149,33 @@ def test_what_is_no_size(words):
 def test_what_the_machine_has():
     assert 0 < resident() <= peak_resident()
     assert free_memory() > 0
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("keep", ["all", "slopes", "nothing"])
+def test_footprints_cover_what_a_stage_leaves(keep, pooling):
+    """Tensors that a trace holds, each storage once, against what the plan counts."""
+    taps = frozenset(["relu1_1", "pool1"])
+    stage = vgg19(1, 2, pooling=pooling, blocks=1).until(taps).stages[0]
+    size = (64, 48)
+    tile = stage.windows(whole(size), size, taps)
+    trace = stage.run(torch.randn(1, 1, *size), taps, tile, keep=keep)
+    held = (
+        {}
+        if keep != "all"
+        else {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in trace.taps.values()}
+    )
+    for saved in trace.saved:
+        for each in saved or ():
+            if isinstance(each, torch.Tensor):
+                held[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes()
+    counted = 4 * stage.footprint(1, tile, taps, keep).saved
+    assert sum(held.values()) <= counted <= 1.3 * sum(held.values()) + 8
+
+
+def test_reversed_kernels_are_counted():
+    parts = dict(make_plan(demand(), 60 * GIB, 10**12).parts)
+    weights = sum(
+        layer.weight.numel() for s in demand().branches[0][0].stages for layer in s.layers if hasattr(layer, "weight")
+    )
+    assert parts["reversed kernels"] == 4 * weights

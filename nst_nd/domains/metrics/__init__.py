@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nst_nd.domains.metrics.common import content_change, gradient_correlation
-from nst_nd.domains.metrics.signals import audio_metrics, ecg_metrics
+from nst_nd.domains.metrics.signals import AUDIO_METRICS, ECG_METRICS, audio_metrics, ecg_metrics
 from nst_nd.domains.metrics.texture import style_distance
-from nst_nd.domains.metrics.volume import ct_metrics
+from nst_nd.domains.metrics.volume import CT_METRICS, ct_metrics
 from nst_nd.sample import Sample
 
 OWN: dict[str, Callable[[Sample, Sample, Sample], dict[str, float]]] = {
@@ -16,13 +16,22 @@ OWN: dict[str, Callable[[Sample, Sample, Sample], dict[str, float]]] = {
     "ct": ct_metrics,
 }
 
+COMMON = ("style_distance_before", "style_distance_after", "gradient_correlation", "change_rms", "change_max")
+NAMES = {"audio": AUDIO_METRICS, "ecg": ECG_METRICS, "ct": CT_METRICS}
+
+
+def names(preset: str) -> tuple[str, ...]:
+    """Every metric that `measure` knows for this preset."""
+    return (*COMMON, *NAMES.get(preset, ()))
+
 
 def measure(
     content: Sample | None, styles: Sequence[Sample], result: Sample, preset: str | None = None
 ) -> dict[str, float]:
     """Metrics by name; those that exist before and after the transfer end in _before and _after.
 
-    preset: the domain, the kind of the result by default. What cannot be measured on these samples is NaN.
+    preset: the domain, the kind of the result by default. What cannot be measured on these samples is NaN. The result
+    lies on the content's grid, whatever its own says.
 
     style_distance: relative Gram distance to the first style on a held-out random network (0: the same texture).
     gradient_correlation: of the gradient magnitudes of content and result (1: every edge where it was).
@@ -36,6 +45,7 @@ def measure(
     found["style_distance_after"] = style_distance(result, style, like=content or result)
     if content is None:
         return found
+    result = result.replace(grid=content.grid)
     found["gradient_correlation"] = gradient_correlation(content, result)
     found |= content_change(content, result)
     own = OWN.get(preset or result.kind)

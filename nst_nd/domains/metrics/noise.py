@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ SMOOTHING_MM = 2.0
 INSIDE = 0.98
 # the share of the squares, the quietest ones, in which there is noise alone
 QUIET = 0.7
-BANDS_PER_MM = np.arange(0.12, 0.7501, 0.04)
+# edges of the bands; the last one of that width below 0.75 per mm ends at 0.72
+BANDS_PER_MM = np.arange(0.12, 0.75, 0.04)
 LAG_MM = 0.6
 # the network that looks at noise: no preset has it
 SEED, WIDTHS, CHANNELS = 104729, (3, 5), (16, 32)
@@ -74,11 +76,18 @@ class Noise:
 
 
 def spectrum_distance(a: Noise, b: Noise) -> float:
-    """Root mean square over the bands that both have of 10 log10(NPS_a / NPS_b), in dB; NaN where there is none."""
-    both = (a.spectrum > 0) & (b.spectrum > 0)
+    """Root mean square over the bands that both show of 10 log10(NPS_a / NPS_b), in dB; NaN where there is none.
+
+    A band with power on one side alone is infinitely far.
+    """
+    both = np.isfinite(a.spectrum) & np.isfinite(b.spectrum)
     if not both.any():
         return np.nan
-    return float(np.sqrt(np.mean((10.0 * np.log10(a.spectrum[both] / b.spectrum[both])) ** 2)))
+    ours, theirs = a.spectrum[both], b.spectrum[both]
+    if ((ours > 0) != (theirs > 0)).any():
+        return np.inf
+    heard = ours > 0
+    return float(np.sqrt(np.sum((10.0 * np.log10(ours[heard] / theirs[heard])) ** 2) / len(ours)))
 
 
 def gram_distance(a: Noise, b: Noise) -> float:
@@ -101,7 +110,7 @@ def quiet_squares(sample: Sample) -> Int[NDArray[np.intp], "square 3"]:
     corners: list[NDArray[np.intp]] = []
     deviations: list[NDArray[np.float64]] = []
     for i in range(0, data.shape[0] - EDGE + 1, STEP):
-        share = _tiled(inside[i : i + EDGE].astype(np.float64)).mean(axis=(2, 3))
+        share = _tiled(inside[i : i + EDGE]).mean(axis=(2, 3))
         j, k = np.nonzero(share >= INSIDE)
         corners.append(np.stack([np.full_like(j, i), j * STEP, k], axis=1))
         deviations += [_residuals(squares).std(axis=(1, 2)) for squares in _squares(sample, corners[-1])]
@@ -129,7 +138,7 @@ def noise_at(sample: Sample, corners: Int[NDArray[np.intp], "square 3"]) -> Nois
             for n, lag in enumerate((near, near + 1)):
                 products[axis, n] += _lagged(noise, axis + 1, lag)
         first = -count % every
-        shown.append(noise[first::every])
+        shown.append(noise[first::every].copy())  # a view would keep all of the squares
         count += len(noise)
     if count == 0:
         return Noise(0, np.nan, np.full(len(BANDS_PER_MM) - 1, np.nan), np.nan, {})
@@ -154,7 +163,7 @@ def _soft(sample: Sample) -> NDArray[np.bool_]:
     return eroded(inside, (3, 3, 1), 2, border=True)
 
 
-def _tiled(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+def _tiled(rows: NDArray[Any]) -> NDArray[Any]:
     """[EDGE, J, K] as a view [candidates along J, K, EDGE, EDGE]."""
     windows = np.lib.stride_tricks.sliding_window_view(rows, EDGE, axis=1)[:, ::STEP]
     return windows.transpose(1, 2, 0, 3)

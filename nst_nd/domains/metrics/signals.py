@@ -14,6 +14,10 @@ LOWEST_HZ = 50.0
 # third-octave bands of an ECG, lowest and highest centre in Hz
 BANDS_HZ = (0.6, 40.0)
 
+_SPECTRUM = ("spectrum_distance_before", "spectrum_distance_after")
+AUDIO_METRICS = ("peak", "onset_correlation", *_SPECTRUM)
+ECG_METRICS = ("lead_correlation", "prdn", *_SPECTRUM)
+
 
 def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
     """peak: largest absolute sample. onset_correlation: of the half-wave rectified flux of log(1 + 100 |STFT|), 30 ms

@@ -1,4 +1,4 @@
-"""Metrics of CT in HU, of which a few planes at a time are in memory."""
+"""Metrics of CT in HU; large arrays are mapped, and a few planes of them at a time are in memory."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ EDGES_MM = 1.5
 UNIFORM_HU = 4.0
 
 
+_EACH = ("noise_sd", "noise_correlation", "nps_mean_frequency", "nps_peak_frequency")
+CT_METRICS = (
+    *(f"{name}_{when}" for name in _EACH for when in ("before", "after", "style")),
+    *(f"{name}_{when}" for name in ("nps_distance", "noise_gram_distance") for when in ("before", "after")),
+    *(f"hu_bias_{tissue}" for tissue in TISSUES_HU),
+    *("nps_worse", "hu_drift", "false_edges", "protected_changed"),
+)
+
+
 def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
     """HU; NaN where there is no such tissue. Noise is measured in squares of uniform soft tissue, see noise.py.
 
@@ -47,14 +56,20 @@ def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, floa
         if one is not goal:
             found[f"nps_distance_{name}"] = spectrum_distance(one, goal)
             found[f"noise_gram_distance_{name}"] = gram_distance(one, goal)
-    found["nps_worse"] = found["nps_distance_after"] - found["nps_distance_before"]
-    found["nps_worse"] = max(0.0, found["nps_worse"]) if np.isfinite(found["nps_worse"]) else np.nan
+    found["nps_worse"] = _growth(found["nps_distance_before"], found["nps_distance_after"])
     for tissue, limits in TISSUES_HU.items():
         found[f"hu_bias_{tissue}"] = _bias(content.data[0], result.data[0], _tissue(content, limits))
     found["hu_drift"] = _drift(content, result)
     found["false_edges"] = _false_edges(content, style, result)
     changed = sum(_protected_changed(*pair) for pair in zip(content.data, result.data, strict=True))
     return found | {"protected_changed": float(changed)}
+
+
+def _growth(before: float, after: float) -> float:
+    """By how much a distance has grown, 0 if it has not; NaN where one of them is."""
+    if np.isnan(before) or np.isnan(after):
+        return np.nan
+    return after - before if after > before else 0.0
 
 
 def _in_plane(sample: Sample, mm: float) -> list[float]:
@@ -93,6 +108,7 @@ def _gathered(
         here = function(i)[where[i]]
         values[0, done : done + here.size] = here
         done += here.size
+        scratch.release(values)
     return values
 
 
@@ -102,13 +118,15 @@ def _false_edges(content: Sample, style: Sample, result: Sample) -> float:
     if not where.any():
         return np.nan
     limit = percentiles(_edges(content, where), (99.9,))[0]
-    own, after = (_share(_edges(s, where) > limit) for s in (content, result))
-    allowed = max(own, _share(_edges(style, _uniform(style)) > limit))
+    own, after = (_share_above(_edges(s, where), limit) for s in (content, result))
+    allowed = max(own, _share_above(_edges(style, _uniform(style)), limit))
     return after / allowed if allowed > 0 else (0.0 if after == 0 else np.inf)
 
 
-def _share(chosen: NDArray[np.bool_]) -> float:
-    return float(np.mean(chosen)) if chosen.size else 0.0
+def _share_above(values: NDArray[np.floating[Any]], limit: float) -> float:
+    """Of [1, n]; 0 where n is 0."""
+    above = sum(np.count_nonzero(values[:, piece] > limit) for piece in scratch.chunks(values, 1))
+    return above / values.size if values.size else 0.0
 
 
 def _uniform(sample: Sample) -> NDArray[np.bool_]:
