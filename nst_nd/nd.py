@@ -34,6 +34,8 @@ _AREA: dict[int, Callable[..., Tensor]] = {
     2: F.adaptive_avg_pool2d,
     3: F.adaptive_avg_pool3d,
 }
+# integers by the bytes of the floats whose bits they mask
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 # 1-D has no channels-last format of its own
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -150,28 +152,52 @@ def average_adjoint(grad: Tensor, kernel: Sequence[int], size: Sequence[int]) ->
 
 
 def maximum(x: Tensor, kernel: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """`pool` with mode "max" outside of any graph, and where in its window each maximum stood.
+    """`pool` with mode "max" outside of any graph, and where in its window each maximum stood, the first one of a tie.
 
     Places are counted in row-major order from 0, in a byte where that is enough for the window.
     """
-    out, index = _POOL["max"][spatial_axes(x)](x, tuple(kernel), tuple(kernel), return_indices=True)
-    place, window = torch.zeros_like(index), 1
-    for n, k in zip(reversed(x.shape[2:]), reversed(kernel), strict=True):
-        place += (index % n % k) * window
-        index, window = index // n, window * k
-    return out, place.to(torch.uint8 if window <= 256 else torch.int32)
+    cells = _cells(x, kernel)
+    out = cells[0].clone()
+    for cell in cells[1:]:
+        torch.maximum(out, cell, out=out)
+    place = torch.zeros_like(out, dtype=torch.int8 if len(cells) <= 128 else torch.int32)
+    for number, cell in reversed(list(enumerate(cells))):
+        place ^= (place ^ number) & _all_bits(cell == out)  # the number where it is the maximum
+    return out, place
 
 
 def maximum_adjoint(grad: Tensor, place: Tensor, kernel: Sequence[int], size: Sequence[int]) -> Tensor:
     """The transpose of `maximum` at these places for an input of `size`."""
     out = empty((*grad.shape[:2], *size), grad)
-    covered = [n * k for n, k in zip(grad.shape[2:], kernel, strict=True)]
-    if tuple(covered) != tuple(size):
+    if any(n % k for n, k in zip(size, kernel, strict=True)):
         out.zero_()
-    for number, offset in enumerate(product(*(range(k) for k in kernel))):
-        at = (slice(o, n, k) for o, n, k in zip(offset, covered, kernel, strict=True))
-        out[(slice(None), slice(None), *at)] = grad * (place == number)
+    for number, cell in enumerate(_cells(out, kernel)):
+        cell.copy_(masked(grad.clone(), _all_bits(place == number)))
     return out
+
+
+def _cells(x: Tensor, kernel: Sequence[int]) -> list[Tensor]:
+    """Views of x at each place of the windows, row-major; what does not fill a last window is left out."""
+    covered = [n // k * k for n, k in zip(x.shape[2:], kernel, strict=True)]
+    offsets = product(*(range(k) for k in kernel))
+    ends = [list(zip(offset, covered, kernel, strict=True)) for offset in offsets]
+    return [x[(slice(None), slice(None), *(slice(*end) for end in each))] for each in ends]
+
+
+def _all_bits(condition: Tensor) -> Tensor:
+    """int8: -1, all bits set, where it holds, and 0 elsewhere."""
+    return condition.view(torch.int8).neg_()
+
+
+def signs(y: Tensor) -> Tensor:
+    """int8: -1, all bits set, where y is above 0, and 0 elsewhere."""
+    return _all_bits(y > 0)
+
+
+def masked(x: Tensor, bits: Tensor) -> Tensor:
+    """x in place, 0 where `bits` are 0: on its bits, several times as fast as a product with a boolean."""
+    x.view(_BITS[x.element_size()]).bitwise_and_(bits)
+    return x
 
 
 def cell_means(x: Tensor, cell: Sequence[int]) -> Tensor:

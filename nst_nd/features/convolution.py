@@ -29,20 +29,10 @@ class _Kept(NamedTuple):
     cut: Cut | None
 
 
-# integers by the bytes of the floats whose bits they mask
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _signs(y: Tensor) -> Tensor:
-    """-1, all bits set, where y is above 0, and 0 elsewhere, in a byte each."""
-    return (y > 0).view(torch.int8).neg_()
-
-
 def _masked(grad: Tensor, slope: Tensor) -> Tensor:
     """The gradient in place through a rectifier whose output, or the signs of it, is `slope`."""
     if slope.dtype == torch.int8:
-        grad.view(_BITS[grad.element_size()]).bitwise_and_(slope)
-        return grad
+        return nd.masked(grad, slope)
     masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, slope, 0, grad_input=grad)
     return masked
 
@@ -128,7 +118,7 @@ class Convolution(AutogradLayer):
             x = window(x, cut.have, needed(self, cut.want), cut.size, self.padding)
             amount = (0,) * len(amount)
         y = _correlated(nd.channels_last(x), self.weight, self.bias, amount, self.dilation, self.rectify)
-        slope = None if not self.rectify else _signs(y) if lean else y
+        slope = None if not self.rectify else nd.signs(y) if lean else y
         return y, _Kept(slope, amount, cut)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
@@ -223,7 +213,7 @@ class Rectifier(AutogradLayer):
     def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:
         """See Layer.run."""
         y = self(x, cut)
-        return y, (_signs(y) if lean else y, cut)
+        return y, (nd.signs(y) if lean else y, cut)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp."""

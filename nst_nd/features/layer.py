@@ -170,7 +170,7 @@ class Pool(AutogradLayer):
 
     def kept(self, *, lean: bool) -> float:  # noqa: ARG002
         """See Layer.kept: a byte for each maximum."""
-        return 0.0 if self.mode == "average" else 0.25 if math.prod(self.kernel) <= 256 else 1.0
+        return 0.0 if self.mode == "average" else 0.25 if math.prod(self.kernel) <= 128 else 1.0
 
     def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:  # noqa: ARG002
         """See Layer.run."""
