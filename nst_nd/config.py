@@ -29,7 +29,10 @@ class Job(Settings):
 
     content: str | None = Field(None, min_length=1, description="the file to restyle; absent: a texture is made")
     style: tuple[StyleFile, ...] = Field(min_length=1, description="a file, or several, each with a weight and a mask")
-    output: str = Field(min_length=1, description="the file to write; its suffix says the format")
+    output: str = Field(
+        min_length=1,
+        description="the file to write; its suffix says the format; .dicom: a folder, derived from a DICOM content",
+    )
     mask: str | None = Field(None, description="a file of the content's size, 0 to 1: 0 keeps the content bit for bit")
     size: tuple[PositiveInt, ...] | None = Field(
         None, description="texture: width x height, i x j x k or samples; a list or like 256x256; absent: the style's"

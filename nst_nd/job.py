@@ -24,9 +24,10 @@ from nst_nd.engine.memory import bytes_of, in_words, peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, Interrupted, OutputError
-from nst_nd.io import codec_for, load, save, suffix_of
+from nst_nd.io import check_source, codec_for, folder_of, load, save, suffix_of
+from nst_nd.io.atomic import refuse_existing
 from nst_nd.sample import Sample
-from nst_nd.sidecar import companions, described, plain, sidecar_of, steps_table, versions, write_sidecar
+from nst_nd.sidecar import companions, described, plain, shown, sidecar_of, steps_table, versions, write_sidecar
 
 # the only files that leave their sampling rate open
 RATELESS = (".csv", ".npy")
@@ -96,10 +97,10 @@ def run_job(
     overwrite = overwrite or (resume and checkpoint_of(output).exists())  # what an interrupted run wrote
     check_output(output, _files(job), overwrite=overwrite, make_folder=make_folder)
     pick_device(job.device)
-    files = [described(path, role=role) for role, path in _roles(job) if path.is_file()]
+    files = [described(path, role=role) for role, path in _roles(job) if path.is_file() or path.is_dir()]
     keeper = Checkpoints(output, identity_of(job, files, team.count), resume=resume, overwrite=overwrite)
     inputs = _read(job)
-    _check_kind(output, inputs.first)
+    _check_kind(output, inputs)
     if should_stop():
         raise Interrupted("interrupted before the first step; nothing is written")
     result = transfer(
@@ -140,11 +141,12 @@ def check_output(output: Path, inputs: list[Path], *, overwrite: bool, make_fold
     """OutputError unless the output and its sidecar can be written and are none of the inputs."""
     codec_for(output, reading=False)
     read = {file.resolve(): file for path in inputs for file in companions(path)}
+    inside = {file.parent: path for file, path in read.items()} if folder_of(output) else {}
     for target in (*companions(output), sidecar_of(output)):
-        if target.resolve() in read:
-            raise OutputError(f"{output}: writing it would replace the input {read[target.resolve()]}; choose another")
-        if target.is_dir():
-            raise OutputError(f"{target}: is a folder; give a file name")
+        replaced = {**inside, **read}.get(target.resolve())
+        if replaced is not None:
+            raise OutputError(f"{output}: writing it would replace the input {replaced}; choose another")
+        refuse_existing(target, True, folder_of(target))
         if not overwrite and os.path.lexists(target):
             raise OutputError(f"{target}: exists already; choose another name or give --overwrite")
     folder = output.parent
@@ -193,7 +195,7 @@ def _read(job: Job) -> _Inputs:
 
 
 def _check_init(job: Job) -> None:
-    if job.init not in INIT_WORDS and not Path(job.init).is_file():
+    if job.init not in INIT_WORDS and not Path(job.init).exists():
         raise ConfigError(f"init: got {job.init!r}; allowed: {', '.join(INIT_WORDS)} or a file that exists")
 
 
@@ -210,13 +212,14 @@ def _texture_size(job: Job, style: Sample) -> tuple[int, ...] | None:
     return tuple(reversed(job.size)) if style.kind == "image" else job.size
 
 
-def _check_kind(output: Path, sample: Sample) -> None:
-    codec = codec_for(output, reading=False)
+def _check_kind(output: Path, inputs: _Inputs) -> None:
+    codec, sample = codec_for(output, reading=False), inputs.first
     if sample.kind not in codec.kinds:
         raise ConfigError(
             f"{output}: {codec.name} holds {', '.join(codec.kinds)}, the result is of kind {sample.kind}\n"
             "choose a suffix of that kind, such as the content's own"
         )
+    check_source(inputs.content, output)
 
 
 def _measure(inputs: _Inputs, result: Result) -> dict[str, float]:
@@ -231,7 +234,7 @@ def _notes(job: Job, inputs: _Inputs) -> list[str]:
         samples += [style.sample, style.mask]
     samples += [inputs.mask, inputs.init]
     read = [sample for sample in samples if sample is not None]
-    return [f"{path.name}: {note}" for path, sample in zip(_files(job), read, strict=False) for note in sample.notes]
+    return [f"{shown(path)}: {note}" for path, sample in zip(_files(job), read, strict=False) for note in sample.notes]
 
 
 def _record(
@@ -278,7 +281,7 @@ def _record(
 
 def _without_folders(settings: Settings, init: str) -> dict[str, Any]:
     values = settings.model_dump()
-    values["init"] = Path(init).name
+    values["init"] = shown(Path(init))
     for extractor in values["extractor"]:
         extractor["weights"] = extractor["weights"] and Path(extractor["weights"]).name
     return values

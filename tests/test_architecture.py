@@ -164,7 +164,7 @@ def test_public_names_exist():
         nst_nd.nonsense  # noqa: B018
 
 
-HEAVY = {"torch", "scipy", "nibabel", "matplotlib", "wfdb", "pandas"}
+HEAVY = {"torch", "scipy", "nibabel", "matplotlib", "wfdb", "pandas", "pydicom"}
 
 
 @pytest.mark.parametrize("code", ["import nst_nd", "import nst_nd.cli.main"])

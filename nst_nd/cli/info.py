@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="Any file that nst-nd reads.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", show_default=False, help="Any file that nst-nd reads, or a folder of DICOM slices."
+        ),
+    ],
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
@@ -29,6 +34,7 @@ def info(
     \b
     nst-nd info head.nii.gz
     nst-nd info ecg.csv --rate 500 --json
+    nst-nd info ct_series/
     """
     del debug
     from nst_nd.io import load

@@ -30,7 +30,10 @@ class Kind(StrEnum):
 
 Styles = Annotated[list[str], typer.Argument(metavar="STYLE", show_default=False, help="One style file or several.")]
 Output = Annotated[
-    str, typer.Option("-o", "--output", metavar="FILE", help="File to write; its suffix says the format.")
+    str,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="File to write; its suffix says the format (.dicom: a folder)."
+    ),
 ]
 PresetOption = Annotated[Preset | None, typer.Option("--preset", help="Domain; by the kind of file if absent.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="YAML with more settings.")]

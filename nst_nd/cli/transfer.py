@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def stylize(
-    content: Annotated[str, typer.Argument(metavar="CONTENT", show_default=False, help="The file to restyle.")],
+    content: Annotated[
+        str,
+        typer.Argument(metavar="CONTENT", show_default=False, help="The file, or folder of DICOM slices, to restyle."),
+    ],
     style: o.Styles,
     output: o.Output,
     preset: o.PresetOption = None,
@@ -58,6 +61,7 @@ def stylize(
     nst-nd stylize music.flac fire.wav -o out.wav --iterations 300
     nst-nd stylize ecg.hea noisy.csv -o out.csv --init style --seed 3
     nst-nd stylize smooth.nii.gz sharp.nii.gz -o out.nii.gz --preset ct
+    nst-nd stylize ct_series/ sharp.nii.gz -o out.dicom --preset ct
     nst-nd stylize a.png b.png c.png -o out.png --set style.0.weight=3
     """
     del debug  # main looks for it

@@ -14,6 +14,9 @@ from nst_nd.sample import Kind, Sample
 MAGIC_BYTES = 512
 # raw data without a signature: what it is stands in the header beside it
 _HEADER_OF = {".dat": ".hea", ".img": ".hdr"}
+# an output that is a folder
+FOLDER_SUFFIX = ".dicom"
+FOLDER_HOLDS = ".dcm"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ class Codec(Protocol):
         """
 
 
+@runtime_checkable
+class Deriving(Protocol):
+    """A codec that writes only what it has read itself: its files are derived from those."""
+
+    def check(self, sample: Sample) -> None:
+        """ConfigError unless it can be written for what its source is."""
+
+
 def suffix_of(path: Path) -> str:
     """The suffix in lower case; `.nii.gz` counts as one."""
     name = path.name.lower()
@@ -74,11 +85,12 @@ def stem_of(path: Path) -> str:
 @cache
 def registry() -> tuple[Codec, ...]:
     """Every codec, imported on the first call so that `nst-nd --help` stays quick."""
-    from nst_nd.io import audio, ecg_csv, ecg_wfdb, jpeg, nifti, npy, png, tiff
+    from nst_nd.io import audio, dicom, ecg_csv, ecg_wfdb, jpeg, nifti, npy, png, tiff
 
     return (
         png.PngCodec(),
         jpeg.JpegCodec(),
+        dicom.DicomCodec(),  # before TIFF: its preamble may be the head of one
         tiff.TiffCodec(),
         audio.AudioCodec(),
         nifti.NiftiCodec(),
@@ -89,7 +101,7 @@ def registry() -> tuple[Codec, ...]:
 
 
 def codec_for(path: Path, *, reading: bool) -> Codec:
-    """The codec of a file: by its magic bytes when reading, by its suffix when writing.
+    """The codec of a file: by its magic bytes when reading, by its suffix when writing. Folders are read as DICOM.
 
     When reading, the suffix decides only for formats that have no magic bytes (CSV, WFDB, ANALYZE pairs).
     Raises InputError for a path that cannot be read, DecodeError for an empty file or one that no codec knows,
@@ -101,6 +113,8 @@ def codec_for(path: Path, *, reading: bool) -> Codec:
             if suffix in codec.suffixes:
                 return codec
         raise ConfigError(f"{path}: no format has the suffix {suffix!r}; allowed: {_suffixes()}")
+    if path.is_dir():
+        return next(codec for codec in registry() if FOLDER_SUFFIX in codec.suffixes)
     head = _head(path)
     for codec in registry():
         if codec.sniff(head):
@@ -114,7 +128,7 @@ def codec_for(path: Path, *, reading: bool) -> Codec:
 
 
 def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = None, channels: bool = False) -> Sample:
-    """Read a file as a Sample; the options are those of ReadOptions.
+    """Read a file, or a folder with the slices of one DICOM series, as a Sample; the options are those of ReadOptions.
 
     Raises InputError (missing, not readable, not finite, contradicts an option) or its branch DecodeError (empty,
     broken, truncated, unknown format). The message starts with the path.
@@ -132,8 +146,8 @@ def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = Non
         raise InputError(f"{path}: no permission to read it") from error
     except Exception as error:
         raise DecodeError(f"{path}: broken or truncated {codec.name} file: {_one_line(error)}") from error
-    if suffix_of(path) not in codec.suffixes:
-        note = f"{path.name} is a {codec.name} file by its content, whatever its suffix says"
+    if not (path.is_dir() or suffix_of(path) in (*codec.suffixes, *codec.plain)):
+        note = f"it is a {codec.name} file by its content, whatever its suffix says"
         sample = sample.replace(notes=(*sample.notes, note))
     return sample
 
@@ -141,6 +155,7 @@ def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = Non
 def save(sample: Sample, path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Write a Sample atomically, in the format of the suffix; returns what had to be said (clipping, losses).
 
+    The suffix .dicom makes a folder of slices, derived from the DICOM series that the sample was read from.
     All files appear complete or not at all; the one named `path` comes last.
     Raises ConfigError (unknown suffix, a kind that the format cannot hold), OutputError (exists, folder missing or
     not writable), InputError (the sample does not fit the format) and ComputationError (disk full).
@@ -149,8 +164,30 @@ def save(sample: Sample, path: str | Path, *, overwrite: bool = False) -> list[s
     codec = codec_for(path, reading=False)
     if sample.kind not in codec.kinds:
         raise ConfigError(f"{path}: {codec.name} cannot hold {sample.kind}; allowed: {_suffixes(sample.kind)}")
-    with publishing(path, overwrite=overwrite) as private:
+    check_source(sample, path)
+    with publishing(path, overwrite=overwrite, folder_of=folder_of(path)) as private:
         return codec.write(sample, private)
+
+
+def check_source(sample: Sample | None, path: Path) -> None:
+    """ConfigError where the format of `path` is written only from a file of its own, and the sample is from no such.
+
+    sample: what the output will be made of; None where it is made of nothing (a texture).
+    """
+    codec = codec_for(path, reading=False)
+    if not isinstance(codec, Deriving):
+        return
+    if sample is None:
+        raise ConfigError(f"{path}: {codec.name} is only derived from a content; a texture has none. Write .nii.gz")
+    try:
+        codec.check(sample)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def folder_of(path: Path) -> str | None:
+    """The suffix of the files in an output that is a folder; None where the output is a file."""
+    return FOLDER_HOLDS if suffix_of(path) == FOLDER_SUFFIX else None
 
 
 def _suffixes(kind: Kind | None = None) -> str:
@@ -165,8 +202,6 @@ def _header_of(path: Path) -> Path:
 
 def _head(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; a file is needed")
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file")
         with path.open("rb") as file:
