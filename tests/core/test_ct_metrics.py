@@ -31,7 +31,11 @@ def test_nothing_changed():
     found = of(0.0)
     assert found["noise_sd_before"] == found["noise_sd_after"] == pytest.approx(10.0, rel=0.02)
     assert found["noise_sd_style"] == pytest.approx(20.0, rel=0.02)
-    assert found["nps_distance_after"] == found["nps_distance_before"] == pytest.approx(20 * np.log10(2), abs=0.4)
+    for name in ("nps_distance", "nps3d_distance"):
+        assert found[f"{name}_after"] == found[f"{name}_before"] == pytest.approx(20 * np.log10(2), abs=0.4)
+    assert found["noise_slice_correlation_before"] == pytest.approx(0.0, abs=0.02)
+    assert found["ssim"] == pytest.approx(1.0)
+    assert found["psnr"] == np.inf
     for name in ("hu_bias_lung", "hu_bias_fat", "hu_bias_soft", "hu_drift", "nps_worse", "protected_changed"):
         assert found[name] == 0.0, name
     # the style's slopes are twice as high, so that it has more of them
@@ -43,6 +47,9 @@ def test_the_styles_noise_brings_every_distance_down():
     found = of(lambda data: np.where(np.abs(data) < 400, own, 0.0))
     assert found["noise_sd_after"] == pytest.approx(20.0, rel=0.02)
     assert found["nps_distance_after"] < 0.4
+    assert found["nps3d_distance_after"] < 0.6 < found["nps3d_distance_before"]
+    assert found["ssim"] < 0.999
+    assert 30 < found["psnr"] < 45  # 20 lg(1400 / 10 sqrt(3)) where there is tissue
     assert found["nps_worse"] == 0.0
     assert found["noise_gram_distance_after"] < 0.1 < found["noise_gram_distance_before"]
     assert abs(found["hu_bias_soft"]) < 0.2
@@ -114,7 +121,7 @@ def test_pieces_give_the_same(monkeypatch):
     whole = of(changed)
     monkeypatch.setattr(scratch, "LARGE", 1)
     monkeypatch.setattr(scratch, "PIECE", 30000)
-    assert of(changed) == pytest.approx(whole, rel=1e-6)
+    assert of(changed) == pytest.approx(whole, rel=1e-6, nan_ok=True)
 
 
 def test_limits():

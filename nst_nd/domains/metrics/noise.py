@@ -6,7 +6,7 @@ defined here follows AAPM TG-233 and ICRU 87 where they say something; windows a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -97,30 +97,37 @@ def gram_distance(a: Noise, b: Noise) -> float:
     return float(sum((a.grams[t] - b.grams[t]).norm() / b.grams[t].norm() for t in TAPS) / len(TAPS))
 
 
-def quiet_squares(sample: Sample) -> Int[NDArray[np.intp], "square 3"]:
-    """First voxel (i, j, k) of each square in uniform soft tissue: [n, 3], perhaps none.
+def soft_squares(sample: Sample) -> tuple[Int[NDArray[np.intp], "square 3"], Float[NDArray[np.float64], " square"]]:
+    """First voxel (i, j, k) of each square in uniform soft tissue, and its deviation in HU; perhaps none.
 
     Candidates stand every STEP voxels; INSIDE of their voxels lie in soft tissue (SOFT_HU after a Gaussian of
-    SMOOTHING_MM in the plane, eroded by two voxels); the QUIET ones with the least deviation are taken.
+    SMOOTHING_MM in the plane, eroded by two voxels).
     """
     data = sample.data[0]
     if data.shape[0] < EDGE or data.shape[1] < EDGE:
-        return np.zeros((0, 3), np.intp)
+        return np.zeros((0, 3), np.intp), np.zeros(0)
     inside = _soft(sample)
     corners: list[NDArray[np.intp]] = []
-    deviations: list[NDArray[np.float64]] = []
+    deviations: list[NDArray[np.float64]] = [np.zeros(0)]
     for i in range(0, data.shape[0] - EDGE + 1, STEP):
         share = _tiled(inside[i : i + EDGE]).mean(axis=(2, 3))
         j, k = np.nonzero(share >= INSIDE)
         corners.append(np.stack([np.full_like(j, i), j * STEP, k], axis=1))
-        deviations += [_residuals(squares).std(axis=(1, 2)) for squares in _squares(sample, corners[-1])]
+        deviations += [residuals(squares).std(axis=(1, 2)) for squares in _squares(sample, corners[-1])]
         scratch.release(data, inside)
-    found = np.concatenate(corners)
-    if not len(found):
-        return found
-    sd = np.concatenate(deviations)
-    kept = np.sort(np.argsort(sd, kind="stable")[: max(1, round(QUIET * len(sd)))])
-    return found[kept]
+    return np.concatenate(corners), np.concatenate(deviations)
+
+
+def quietest(deviations: Float[NDArray[np.float64], " n"]) -> Int[NDArray[np.intp], " kept"]:
+    """Which ones are the QUIET share with the least deviation, in their order: one at least, where there is any."""
+    kept = min(len(deviations), max(1, round(QUIET * len(deviations))))
+    return np.sort(np.argsort(deviations, kind="stable")[:kept])
+
+
+def quiet_squares(sample: Sample) -> Int[NDArray[np.intp], "square 3"]:
+    """First voxel (i, j, k) of the quiet ones of the soft squares: [n, 3], perhaps none."""
+    corners, deviations = soft_squares(sample)
+    return corners[quietest(deviations)]
 
 
 def noise_at(sample: Sample, corners: Int[NDArray[np.intp], "square 3"]) -> Noise:
@@ -132,7 +139,7 @@ def noise_at(sample: Sample, corners: Int[NDArray[np.intp], "square 3"]) -> Nois
     shown: list[NDArray[np.float64]] = []
     every = max(1, -(-len(corners) // SHOWN))
     for squares in _squares(sample, corners):
-        noise = _residuals(squares)
+        noise = residuals(squares)
         power += (np.abs(np.fft.fft2(noise)) ** 2).sum(axis=0)
         for axis, (near, _) in enumerate(lags):
             for n, lag in enumerate((near, near + 1)):
@@ -145,11 +152,11 @@ def noise_at(sample: Sample, corners: Int[NDArray[np.intp], "square 3"]) -> Nois
     density = power / count * (step[0] * step[1] / EDGE**2)
     variance = power.sum() / count / EDGE**4
     if variance == 0:
-        return Noise(count, 0.0, _radial(density, step), np.nan, {})
+        return Noise(count, 0.0, radial(density, step), np.nan, {})
     each = products[..., 0] / products[..., 1]
     at = [(1.0 - share) * each[axis, 0] + share * each[axis, 1] for axis, (_, share) in enumerate(lags)]
     return Noise(
-        count, float(np.sqrt(variance)), _radial(density, step), float(np.mean(at)), _grams(np.concatenate(shown))
+        count, float(np.sqrt(variance)), radial(density, step), float(np.mean(at)), _grams(np.concatenate(shown))
     )
 
 
@@ -180,8 +187,8 @@ def _squares(sample: Sample, corners: NDArray[np.intp]) -> Iterator[NDArray[np.f
         scratch.release(data)
 
 
-def _residuals(squares: NDArray[np.floating]) -> NDArray[np.float64]:
-    """[n, EDGE, EDGE] less the quadratic surface that fits each best."""
+def residuals(squares: Float[NDArray[np.floating[Any]], "n i j"]) -> Float[NDArray[np.float64], "n i j"]:
+    """Squares [n, EDGE, EDGE] less the quadratic surface that fits each best."""
     x = np.linspace(-1.0, 1.0, EDGE)
     u, v = np.meshgrid(x, x, indexing="ij")
     surfaces = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=-1).reshape(-1, 6)
@@ -192,8 +199,11 @@ def _residuals(squares: NDArray[np.floating]) -> NDArray[np.float64]:
     return left.reshape(squares.shape)
 
 
-def _radial(density: NDArray[np.float64], step: tuple[float, float]) -> NDArray[np.float64]:
-    """Mean of a two-dimensional spectrum over rings, up to the Nyquist frequency of the coarser axis."""
+def radial(density: Float[NDArray[np.float64], "u v"], step: Sequence[float]) -> Float[NDArray[np.float64], " band"]:
+    """Mean of a spectrum [EDGE, EDGE] over the rings BANDS_PER_MM, up to the Nyquist frequency of the coarser axis.
+
+    step: mm. Rings that these voxels cannot show are NaN.
+    """
     f = np.hypot(*np.meshgrid(*(np.fft.fftfreq(EDGE, mm) for mm in step), indexing="ij"))
     top = 0.5 / max(step)
     found = np.full(len(BANDS_PER_MM) - 1, np.nan)

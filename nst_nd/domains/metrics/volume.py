@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from nst_nd import scratch
 from nst_nd.domains.filters import eroded, gaussian
-from nst_nd.domains.metrics.noise import gram_distance, noise_at, quiet_squares, spectrum_distance
+from nst_nd.domains.metrics.content_edges import content_edges, edge_transfer
+from nst_nd.domains.metrics.noise import gram_distance, noise_at, quietest, soft_squares, spectrum_distance
 from nst_nd.domains.metrics.running import Running, pieces
+from nst_nd.domains.metrics.similarity import psnr, ssim
+from nst_nd.domains.metrics.spectrum3d import common_depths, quiet_boxes, stack_distance, stack_noise_at
 from nst_nd.domains.selection import percentiles
 from nst_nd.sample import Data, Sample
 
@@ -24,12 +27,16 @@ EDGES_MM = 1.5
 UNIFORM_HU = 4.0
 
 
-_EACH = ("noise_sd", "noise_correlation", "nps_mean_frequency", "nps_peak_frequency")
+_EACH = (
+    *("noise_sd", "noise_correlation", "nps_mean_frequency", "nps_peak_frequency"),
+    *("noise_slice_correlation", "noise_across_correlation", "edge_f50"),
+)
+_FAR = ("nps_distance", "noise_gram_distance", "nps3d_distance")
 CT_METRICS = (
     *(f"{name}_{when}" for name in _EACH for when in ("before", "after", "style")),
-    *(f"{name}_{when}" for name in ("nps_distance", "noise_gram_distance") for when in ("before", "after")),
+    *(f"{name}_{when}" for name in _FAR for when in ("before", "after")),
     *(f"hu_bias_{tissue}" for tissue in TISSUES_HU),
-    *("nps_worse", "hu_drift", "false_edges", "protected_changed"),
+    *("nps_worse", "hu_drift", "false_edges", "ssim", "psnr", "protected_changed"),
 )
 
 
@@ -39,30 +46,57 @@ def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, floa
     noise_sd, nps_distance (dB to the style's noise power spectrum), noise_gram_distance (of the squares, by a network
     that nobody optimised), noise_correlation (at 0.6 mm in the plane), nps_mean_frequency and nps_peak_frequency (per
     mm): before, after and of the style. nps_worse: by how many dB nps_distance has grown, 0 if it has not.
+    nps3d_distance (dB, of the spectrum in the plane and across slices), noise_slice_correlation (of neighbouring
+    slices), noise_across_correlation (3 mm across slices): see spectrum3d.py.
+    edge_f50: per mm, where the transfer of strong edges falls to a half: relative, see content_edges.py.
     hu_bias_lung, _fat, _soft: mean of result less content, away from the tissue's border. hu_drift: 99th percentile
     inside of the body of what the change moves at low frequencies. false_edges: share of uniform soft tissue of the
     content where the result's gradient exceeds the 99.9th percentile of the content's, over the larger of the same
-    share of the content and of the style. protected_changed: voxels of the content below -990 or above 400 HU whose
+    share of the content and of the style. ssim, psnr (dB): of result and content in -1000 to 400 HU, data range 1400,
+    slice by slice, see similarity.py. protected_changed: voxels of the content below -990 or above 400 HU whose
     value is another one now.
     """
-    squares, theirs = quiet_squares(content), quiet_squares(style)
-    before, after, goal = noise_at(content, squares), noise_at(result, squares), noise_at(style, theirs)
-    found: dict[str, float] = {}
-    for name, one in (("before", before), ("after", after), ("style", goal)):
-        found[f"noise_sd_{name}"] = one.sd
-        found[f"noise_correlation_{name}"] = one.correlation
-        found[f"nps_mean_frequency_{name}"] = one.mean_frequency
-        found[f"nps_peak_frequency_{name}"] = one.peak_frequency
-        if one is not goal:
-            found[f"nps_distance_{name}"] = spectrum_distance(one, goal)
-            found[f"noise_gram_distance_{name}"] = gram_distance(one, goal)
+    found = _noise(content, style, result) | _edge_f50(content, style, result)
     found["nps_worse"] = _growth(found["nps_distance_before"], found["nps_distance_after"])
     for tissue, limits in TISSUES_HU.items():
         found[f"hu_bias_{tissue}"] = _bias(content.data[0], result.data[0], _tissue(content, limits))
     found["hu_drift"] = _drift(content, result)
     found["false_edges"] = _false_edges(content, style, result)
+    found["ssim"] = ssim(content.data[0], result.data[0])
+    found["psnr"] = psnr(content.data[0], result.data[0])
     changed = sum(_protected_changed(*pair) for pair in zip(content.data, result.data, strict=True))
     return found | {"protected_changed": float(changed)}
+
+
+def _noise(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
+    """In squares and in boxes; those of the content serve the result."""
+    ours, theirs = soft_squares(content), soft_squares(style)
+    squares = [corners[quietest(deviations)] for corners, deviations in (ours, theirs)]
+    depths = common_depths(content, style)
+    boxes = [quiet_boxes(*pair, depth) for pair, depth in zip((ours, theirs), depths, strict=True)]
+    where = (("style", style, 1), ("before", content, 0), ("after", result, 0))
+    found: dict[str, float] = {}
+    for name, sample, own in where:
+        flat, deep = noise_at(sample, squares[own]), stack_noise_at(sample, boxes[own], depths[own])
+        found[f"noise_sd_{name}"] = flat.sd
+        found[f"noise_correlation_{name}"] = flat.correlation
+        found[f"nps_mean_frequency_{name}"] = flat.mean_frequency
+        found[f"nps_peak_frequency_{name}"] = flat.peak_frequency
+        found[f"noise_slice_correlation_{name}"] = deep.slice_correlation
+        found[f"noise_across_correlation_{name}"] = deep.lag_correlation
+        if name == "style":
+            flat_goal, deep_goal = flat, deep
+        else:
+            found[f"nps_distance_{name}"] = spectrum_distance(flat, flat_goal)
+            found[f"noise_gram_distance_{name}"] = gram_distance(flat, flat_goal)
+            found[f"nps3d_distance_{name}"] = stack_distance(deep, deep_goal)
+    return found
+
+
+def _edge_f50(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
+    before, after = edge_transfer(content, content_edges(content), result)
+    (goal,) = edge_transfer(style, content_edges(style))
+    return {"edge_f50_before": before.f50, "edge_f50_after": after.f50, "edge_f50_style": goal.f50}
 
 
 def _growth(before: float, after: float) -> float:
