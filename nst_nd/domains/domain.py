@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -75,7 +75,9 @@ class Prepared:
     there is none). lock: low-pass sigma in samples per axis, see Iterate. free: [1, 1, *space] where the content may
     change. weight: [1, 1, *space] where the generated signal's statistics are taken; style_weights the same per style.
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
-    pool_kernel: positions joined per axis by each pool. notes: what was converted, in words.
+    pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
+    that is made before anything is optimised, and stays; closed: a last correction of a whole change. notes: what was
+    converted, in words.
     """
 
     content: Tensor | None
@@ -87,6 +89,8 @@ class Prepared:
     style_weights: tuple[Tensor | None, ...] = ()
     limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
+    start: Tensor | None = None
+    closed: Callable[[Tensor], Tensor] | None = None
     notes: list[str] = field(default_factory=list)
 
 

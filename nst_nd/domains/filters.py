@@ -47,6 +47,29 @@ def _put(data: NDArray[Any], piece: slice, values: NDArray[Any]) -> None:
         scratch.release(data)
 
 
+def filtered(data: NDArray[Any], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[*space] convolved with a kernel of odd sizes, borders reflected; planes of the first axis a few at a time."""
+    from scipy.signal import fftconvolve
+
+    reach = [n // 2 for n in kernel.shape]
+    out: NDArray[np.float32] = scratch.empty(data.shape, np.float32)
+    planes = max(2 * reach[0], (scratch.PIECE << 3) // (4 * int(np.prod(data.shape[1:]))), 1)
+    for start in range(0, len(data), planes):
+        stop = min(len(data), start + planes)
+        rows = _reflected(np.arange(start - reach[0], stop + reach[0]), len(data))
+        near = np.asarray(data[rows], np.float32)
+        near = np.pad(near, [(0, 0), *((r, r) for r in reach[1:])], mode="symmetric")
+        out[start:stop] = fftconvolve(near, kernel, mode="valid")
+        scratch.release(out, data)
+    return out
+
+
+def _reflected(places: NDArray[np.intp], length: int) -> NDArray[np.intp]:
+    """Positions beyond the ends, mirrored back into 0..length - 1, each end repeated once."""
+    places = np.mod(places, 2 * length)
+    return np.where(places < length, places, 2 * length - 1 - places)
+
+
 def eroded(inside: NDArray[np.bool_], reach: Sequence[int], iterations: int, *, border: bool) -> NDArray[np.bool_]:
     """scipy.ndimage.binary_erosion of [*space] by a box of `reach` samples (1 or 3) per axis, so many times.
 
@@ -76,6 +99,11 @@ def detail(x: Tensor, lock: Sequence[float] | None, free: Tensor) -> Tensor:
     out = _without_low(out, _smoothed(out, lock), free, reach)
     out = _of(np.multiply, out, free)
     return _without_low(out, _smoothed(out, lock), free, reach)
+
+
+def added(x: Tensor, change: Tensor, free: Tensor | None = None) -> Tensor:
+    """x + change, or x + free change, of [1, C, *space] with change and free [1, 1, *space] or like x."""
+    return _of(np.add, x, change) if free is None else _of(lambda a, b, m: a + m * b, x, change, free)
 
 
 def _without_low(x: Tensor, low: Tensor, free: Tensor, reach: Tensor) -> Tensor:

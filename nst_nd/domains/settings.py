@@ -102,6 +102,10 @@ class Settings(Model):
     style_scale: Positive | None = Field(
         None, description="images: longer side of the style over the content's; absent: the style's own size"
     )
+    method: Literal["features", "spectral", "both"] = Field(
+        "features",
+        description="features: optimise; ct also spectral: filter and noise, in seconds; both: features from there",
+    )
     original_colors: bool = Field(False, description="images: only the luminance is restyled")
     window: tuple[float, float] | None = Field(None, description="ct, volume: values mapped to 0..255 model units")
     intensity: Literal["auto", "shared", "own"] = Field(

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.domains import PRESETS, metrics
+from nst_nd.domains.ct import with_spectrum
 from nst_nd.domains.device import pick_device
-from nst_nd.domains.domain import Domain
+from nst_nd.domains.domain import Domain, Prepared
+from nst_nd.domains.filters import added
 from nst_nd.domains.masks import Style, with_masks
 from nst_nd.domains.networks import build_networks
 from nst_nd.domains.settings import INIT_WORDS, Settings
-from nst_nd.domains.transfer import Keeper, Transfer
+from nst_nd.domains.transfer import Keeper, Outcome, Transfer
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, InputError
@@ -78,6 +80,8 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     if unknown:
         raise ConfigError(f"limits: {preset} has no metric {', '.join(unknown)}\nallowed: {', '.join(known)}")
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
+    if resolved.method != "features" and preset != "ct":
+        raise ConfigError(f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are ct's)")
     if idle:
         kinds = " and ".join(ONLY[idle[0]])
         raise ConfigError(f"{', '.join(idle)}: works on {kinds} only; the preset is {preset}\nleave it out")
@@ -187,6 +191,7 @@ class _Run:
         self.prepared = with_masks(
             self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
         )
+        self.prepared = self._started(mask)
         first = self.prepared.styles[0]
         if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):
             raise ConfigError(f"size is {tuple(size)}; allowed: {first.dim() - 2} axes of at least one position")
@@ -195,6 +200,8 @@ class _Run:
             if self.prepared.content is None
             else self.prepared.content
         )
+        if self.prepared.start is not None:
+            self.base = added(self.base, self.prepared.start, self.prepared.free)
         nc, ndim = self.base.shape[1], nd.spatial_axes(self.base)
         self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
         self.init = None if init is None else self._encode_init(init)
@@ -215,12 +222,21 @@ class _Run:
         keeper: Keeper | None,
     ) -> Result | None:
         """Through the scales, and back into physical units."""
+        if self.settings.method == "spectral":
+            return None if self.team.rank else self._result(None, Outcome(None, [], False, [], {}))
         outcome = self.work().run(on_step, should_stop, on_plan, keeper)
-        if outcome.z is None:
-            return None
-        free = self.prepared.free
-        whole = Iterate(self.base, self.prepared.lock, free)
-        change = whole.change(outcome.z.cpu())
+        return None if outcome.z is None else self._result(outcome.z.cpu(), outcome)
+
+    def _result(self, z: Tensor | None, outcome: Outcome) -> Result:
+        """In physical units."""
+        start = self.prepared.start
+        if z is None:
+            assert start is not None  # the spectral method says so where it cannot
+            change = start
+        else:
+            change = Iterate(self.base, self.prepared.lock, self.prepared.free).change(z)
+            change = change if start is None else added(change, start)
+            change = change if self.prepared.closed is None else self.prepared.closed(change)
         if self.content is None:
             sample = self._texture(change)
         else:
@@ -229,6 +245,17 @@ class _Run:
         names = tuple(network.extractor.name for network in self.networks)
         notes = (*self.prepared.notes, *outcome.notes, *said)
         return Result(sample, self.settings, names, outcome.history, notes, outcome.interrupted, outcome.memory)
+
+    def _started(self, mask: Sample | None) -> Prepared:
+        """The prepared inputs with what the spectral method changes; 0 steps of a run change nothing."""
+        settings = self.settings
+        if settings.method == "features" or (settings.method == "both" and settings.iterations == 0):
+            return self.prepared
+        if self.content is None:
+            if settings.method == "spectral":
+                raise ConfigError("method spectral needs a content; use method features for a texture")
+            return self.prepared
+        return with_spectrum(self.content, self.styles, mask, self.prepared, settings)
 
     def _start(self, base: Tensor) -> Tensor:
         """z of the first scale, for the content (or 0) at its size [1, C, *size]."""

@@ -185,6 +185,7 @@ class Transfer:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
         p, s = self.prepared, self.settings
         masks = sum(m is not None for m in (p.free, p.weight)) + (p.free is not None and p.lock is not None)
+        masks += p.start is not None  # the change by the spectral method stays beside the signal
         smoothed, accelerator = p.lock is not None, self.device.type == "cuda"
         return Demand(
             branches,

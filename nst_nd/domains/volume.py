@@ -1,4 +1,4 @@
-"""Volumes: arbitrary intensities by their own range, CT in HU by a fixed window; spacing in mm is respected."""
+"""Volumes: arbitrary intensities by their own range, or by a window; spacing in mm is respected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from nst_nd import scratch
 from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together, refuse_channels
-from nst_nd.domains.filters import detail, eroded, gaussian
-from nst_nd.domains.octaves import octave_layers, octaves
+from nst_nd.domains.filters import detail, eroded
 from nst_nd.domains.selection import percentiles
 from nst_nd.domains.settings import Settings
+from nst_nd.domains.tissues import ANISOTROPY, finely, lock_of, smoothed
 from nst_nd.errors import InputError
 from nst_nd.sample import Data, Kind, Sample
 
@@ -24,11 +24,6 @@ from nst_nd.sample import Data, Kind, Sample
 PERCENTILES = (0.5, 99.5)
 # two ranges of intensities whose widths differ by less than this factor count as the same unit
 ALIKE = 2.0
-# an axis sampled this much more coarsely than the finest one is not pooled
-ANISOTROPY = 1.8
-# smoothing before voxels are told to be inside or outside of a region
-REGION_MM = 1.5
-CT_OCTAVES = 3
 
 
 class VolumeDomain:
@@ -91,33 +86,6 @@ class VolumeDomain:
         return result, []
 
 
-class CtDomain(VolumeDomain):
-    """CT in HU: low frequencies stay the content's, air and bone come back bit for bit."""
-
-    name = "ct"
-    defaults: Mapping[str, Any] = {
-        "extractor": octaves(CT_OCTAVES, widths=(3, 5)),
-        "content_layers": (f"o{CT_OCTAVES - 1}.relu2",),
-        "style_layers": octave_layers(CT_OCTAVES),
-        "padding": "replicate",
-        "style_weight": 100.0,
-        "iterations": 60,
-        "window": (-160.0, 240.0),
-        "lock_mm": 3.0,
-        "protect": (-990.0, 400.0),
-        "region": (-20.0, 120.0),
-        "limits": {
-            "hu_bias_lung": 1.0,
-            "hu_bias_fat": 1.0,
-            "hu_bias_soft": 1.0,
-            "hu_drift": 1.0,
-            "false_edges": 1.2,
-            "nps_worse": 0.5,
-            "protected_changed": 0.0,
-        },
-    }
-
-
 def _scalings(samples: Sequence[Sample], settings: Settings, notes: list[str]) -> list[Scaling]:
     """A mapping to model units for each sample, from the window of the settings or from percentiles.
 
@@ -163,9 +131,7 @@ def _compare_spacing(content: Sample, style: Sample, notes: list[str]) -> None:
 
 
 def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
-    if settings.lock_mm is None:
-        return None
-    return tuple(settings.lock_mm / step for step in content.grid.spacing)
+    return None if settings.lock_mm is None else lock_of(content, settings.lock_mm)
 
 
 def _allowed(sample: Sample, settings: Settings) -> tuple[Tensor | None, Tensor | None]:
@@ -198,11 +164,9 @@ def _tissue(sample: Sample, limits: tuple[float, float]) -> tuple[NDArray[np.boo
 
     Smoothing first keeps noise from deciding which voxels count, which would bias the noise that is measured.
     """
-    finest = min(sample.grid.spacing)
-    sigma = [REGION_MM / step if step < ANISOTROPY * finest else 0.0 for step in sample.grid.spacing]
-    each = [_within(gaussian(channel, sigma, channel.dtype)[None], limits) for channel in sample.data]
+    each = [_within(smoothed(sample, channel)[None], limits) for channel in range(sample.nc)]
     inside = reduce(partial(scratch.piecewise, np.logical_and, nc=1, dtype=np.bool_), each)
-    reach = [3 if s > 0 else 1 for s in sigma]
+    reach = [3 if fine else 1 for fine in finely(sample)]
     return inside, eroded(inside[0], reach, 2, border=True)[None]
 
 

@@ -1,0 +1,145 @@
+"""CT in HU: the noise of all tissue by the spectral method, its texture in soft tissue by features from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nst_nd import scratch
+from nst_nd.domains.domain import Prepared
+from nst_nd.domains.masks import Style
+from nst_nd.domains.metrics.noise import EDGE, quiet_squares
+from nst_nd.domains.metrics.running import pieces
+from nst_nd.domains.octaves import octave_layers, octaves
+from nst_nd.domains.settings import Settings
+from nst_nd.domains.spectral import SpectralMethod
+from nst_nd.domains.tissues import smoothed
+from nst_nd.domains.volume import VolumeDomain
+from nst_nd.errors import InputError
+from nst_nd.sample import Sample
+
+CT_OCTAVES = 3
+# HU of the smoothed content between which there is tissue, neither air nor bone
+TISSUE_HU = (-970.0, 350.0)
+# share of a square that a mask has to cover
+COVERED = 0.98
+# fewer squares than this say too little of a spectrum
+FEWEST = 4
+
+
+class CtDomain(VolumeDomain):
+    """CT in HU: low frequencies stay the content's, air and bone come back bit for bit.
+
+    The spectral method acts on all tissue, features refine soft tissue from there.
+    """
+
+    name = "ct"
+    defaults: Mapping[str, Any] = {
+        "extractor": octaves(CT_OCTAVES, widths=(3, 5)),
+        "content_layers": (f"o{CT_OCTAVES - 1}.relu2",),
+        "style_layers": octave_layers(CT_OCTAVES),
+        "padding": "replicate",
+        "style_weight": 100.0,
+        "iterations": 30,
+        "window": (-160.0, 240.0),
+        "lock_mm": 3.0,
+        "protect": (-990.0, 400.0),
+        "method": "both",
+        "region": (-20.0, 120.0),
+        "limits": {
+            "hu_bias_lung": 1.0,
+            "hu_bias_fat": 1.0,
+            "hu_bias_soft": 1.0,
+            "hu_drift": 1.0,
+            "false_edges": 1.2,
+            "nps_worse": 0.5,
+            "protected_changed": 0.0,
+        },
+    }
+
+
+def with_spectrum(
+    content: Sample, styles: Sequence[Style], mask: Sample | None, prepared: Prepared, settings: Settings
+) -> Prepared:
+    """The prepared inputs with the change by the spectral method as their start, and features kept to flat tissue.
+
+    As they are, and a note, where there is too little quiet soft tissue to measure noise in, or several channels; an
+    InputError where nothing else was asked for.
+    """
+    squares = _squares(content, mask)
+    theirs = [(style.sample, style.weight, _squares(style.sample, style.mask)) for style in styles]
+    found, least = len(squares), min(len(corners) for _, _, corners in theirs)
+    if min(found, least) < FEWEST or content.nc > 1:
+        said = (
+            f"a volume with {content.nc} channels has no noise spectrum here"
+            if content.nc > 1
+            else f"noise cannot be measured: {found} quiet squares of {EDGE} voxels in the content's soft tissue and "
+            f"{least} in the style's; {FEWEST} are needed"
+        )
+        if settings.method == "spectral":
+            raise InputError(f"{said}\nuse method features, or larger volumes")
+        prepared.notes.append(f"{said}: features alone")
+        return prepared
+    total = sum(weight for _, weight, _ in theirs)
+    shared = [(sample, weight / total, corners) for sample, weight, corners in theirs]
+    lock = settings.lock_mm or 0.0
+    spectral = SpectralMethod(content, shared, squares, _free(content, mask, settings), lock)
+    gain = prepared.scaling.gain[0]
+
+    def closed(change: Tensor) -> Tensor:
+        return _times(spectral.closed(_times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()), gain)
+
+    prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
+    return replace(
+        prepared,
+        start=_times(spectral.change(settings.seed), gain),
+        closed=closed,
+        weight=_within(prepared.weight, squares),
+        style_weights=tuple(
+            _within(weight, corners) for weight, (_, _, corners) in zip(prepared.style_weights, theirs, strict=True)
+        ),
+    )
+
+
+def _times(change: NDArray[np.float32], factor: float) -> Tensor:
+    """[i, j, k] as [1, 1, i, j, k], in other units."""
+    return torch.from_numpy(scratch.piecewise(lambda c: c * factor, change[None], nc=1, dtype=np.float32))[None]
+
+
+def _within(mask: Tensor | None, squares: NDArray[np.intp]) -> Tensor | None:
+    """A mask times the number of squares there: what noise looks like is learnt where there is noise alone."""
+    if mask is None:
+        return None
+    squared: NDArray[np.float32] = scratch.empty(mask.shape[2:], np.float32)
+    squared[:] = 0.0
+    for i, j, k in squares:
+        squared[i : i + EDGE, j : j + EDGE, k] += 0.25
+    inside = scratch.piecewise(np.multiply, mask[0], squared[None], nc=1, dtype=np.float32)
+    return torch.from_numpy(inside)[None]
+
+
+def _squares(sample: Sample, mask: Sample | None) -> NDArray[np.intp]:
+    """Quiet squares that a mask covers."""
+    corners = quiet_squares(sample)
+    if mask is None or not len(corners):
+        return corners
+    covered = [np.mean(mask.data[0, i : i + EDGE, j : j + EDGE, k] > 0) >= COVERED for i, j, k in corners]
+    return corners[np.array(covered)]
+
+
+def _free(content: Sample, mask: Sample | None, settings: Settings) -> NDArray[np.bool_]:
+    """[i, j, k]: tissue within the mask that is not protected."""
+    data, low = content.data[0], smoothed(content)
+    floor, top = settings.protect or (-np.inf, np.inf)
+    free: NDArray[np.bool_] = scratch.empty(data.shape, np.bool_)
+    for i in pieces(free, data, low):
+        free[i] = (low[i] > TISSUE_HU[0]) & (low[i] < TISSUE_HU[1]) & (data[i] >= floor) & (data[i] <= top)
+        if mask is not None:
+            free[i] &= mask.data[:, i].mean(axis=0) > 0
+    return free
