@@ -109,7 +109,8 @@ def with_spectrum(
 
 def _times(change: NDArray[np.float32], factor: float) -> Tensor:
     """[i, j, k] as [1, 1, i, j, k], in other units."""
-    return torch.from_numpy(scratch.piecewise(lambda c: c * factor, change[None], nc=1, dtype=np.float32))[None]
+    by = np.float32(factor)
+    return torch.from_numpy(scratch.piecewise(lambda c: c * by, change[None], nc=1, dtype=np.float32))[None]
 
 
 def _within(mask: Tensor | None, squares: NDArray[np.intp]) -> Tensor | None:
@@ -120,7 +121,7 @@ def _within(mask: Tensor | None, squares: NDArray[np.intp]) -> Tensor | None:
     squared[:] = 0.0
     for i, j, k in squares:
         squared[i : i + EDGE, j : j + EDGE, k] += 0.25
-    inside = scratch.piecewise(np.multiply, mask[0], squared[None], nc=1, dtype=np.float32)
+    inside = scratch.piecewise(np.multiply, mask[0].numpy(), squared[None], nc=1, dtype=np.float32)
     return torch.from_numpy(inside)[None]
 
 

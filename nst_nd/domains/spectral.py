@@ -28,7 +28,7 @@ from nst_nd.domains.metrics.running import pieces
 from nst_nd.domains.tissues import flatness, lock_of, tissue_detail
 from nst_nd.sample import Sample
 
-Corners = Int[NDArray[np.intp], "square 3"]
+Corners = Int[NDArray[np.intp], "_ 3"]
 # positions of a filter in the plane
 FINE = 2 * EDGE
 # slices apart at which covariance is still looked for, in mm, and never more than so many
@@ -40,7 +40,7 @@ NONE_PER_MM, FULL_PER_MM = 0.08, 0.12
 # without a lock, tissues lose what is slower than this
 LOCK_MM = 3.0
 # of measuring what was reached and aiming again
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _smoothed(power: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the method does to one content. gain: [u, v, w], 1: nothing. missing: HU^2 mm^2 there, to be added."""
+    """What the method does. gain: [FINE, FINE, depth], 1: nothing. missing: HU^2 mm^2 there, to be added."""
 
     gain: Float[NDArray[np.float64], "u v w"]
     missing: Float[NDArray[np.float64], "u v w"]
@@ -199,7 +199,7 @@ class SpectralMethod:
         return found
 
 
-def spectrum3(power: Float[NDArray[np.float64], "lag u v"]) -> Float[NDArray[np.float64], "u v w"]:
+def spectrum3(power: Float[NDArray[np.float64], "lag u v"]) -> Float[NDArray[np.float64], "fine_u fine_v w"]:
     """[FINE, FINE, depth], HU^2 mm^2: spectrum over lags as well, which taper to 0; never below 0.
 
     Finer than the squares can tell apart, so that a filter may begin sharply.
