@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd import scratch
-from nst_nd.domains.domain import Prepared
+from nst_nd.domains.domain import Prepared, check_together
+from nst_nd.domains.hounsfield import check_hounsfield
 from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics.noise import EDGE, quiet_squares
 from nst_nd.domains.metrics.running import pieces
@@ -62,6 +63,14 @@ class CtDomain(VolumeDomain):
             "protected_changed": 0.0,
         },
     }
+
+    def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
+        """See Domain.prepare. Raises InputError also for values that cannot be HU."""
+        check_together(content, styles, self.kind)
+        given = [("content", content), *(("style", style) for style in styles)]
+        said = [note for what, sample in given if sample is not None for note in check_hounsfield(sample, what)]
+        prepared = super().prepare(content, styles, settings)
+        return replace(prepared, notes=[*said, *prepared.notes])
 
 
 def with_spectrum(

@@ -14,7 +14,10 @@ from torch import Tensor
 from nst_nd import nd, scratch
 from nst_nd.domains.domain import Prepared
 from nst_nd.errors import ConfigError, InputError
-from nst_nd.sample import Data, Sample
+from nst_nd.sample import Data, Grid, Sample
+
+# of the finest voxel side: a shift by less is rounding (a qform holds its rotation in float32), not another grid
+SAME_PLACE = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,15 @@ class Style:
 def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Style], mask: Sample | None) -> Prepared:
     """The prepared inputs with these masks on top of the preset's own regions.
 
-    Raises InputError for a mask of another size, with values outside 0..1, or that leaves nothing to measure.
+    Raises InputError for a mask of another size, on another grid (where both say where they lie), with values outside
+    0..1, or that leaves nothing to measure.
     """
     free, weight = prepared.free, prepared.weight
-    if any(m is not None and m.nc > 1 for m in (mask, *(style.mask for style in styles))):
+    pairs = [(mask, content), *((style.mask, style.sample) for style in styles)]
+    if any(m is not None and m.nc > 1 for m, _ in pairs):
         prepared.notes.append("a mask with several channels: their mean is used")
+    if any(m and like and (m.grid.affine is None) != (like.grid.affine is None) for m, like in pairs):
+        prepared.notes.append("a mask and what it covers do not both say where they lie: taken voxel by voxel")
     if mask is not None:
         if content is None:
             raise InputError("a mask needs a content")
@@ -59,11 +66,29 @@ def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Styl
 def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
     if mask.shape != like.shape:
         raise InputError(f"the {what} has size {mask.shape}, what it covers {like.shape}; they must agree")
+    _check_place(mask.grid, like.grid, like.shape, what)
     low, high = _limits(mask.data)
     if low < 0 or high > 1 or high == 0:
-        raise InputError(f"the {what} has values {low:g} to {high:g}; allowed: 0 to 1, not 0 everywhere")
+        raise InputError(
+            f"the {what} has values {low:g} to {high:g}; allowed: 0 to 1, not 0 everywhere\n"
+            "of a label map make one mask per label first"
+        )
     mean = scratch.piecewise(lambda m: m.mean(axis=0, dtype=np.float32), mask.data, nc=1, dtype=np.float32)
     return torch.from_numpy(mean)[None]
+
+
+def _check_place(ours: Grid, theirs: Grid, shape: tuple[int, ...], what: str) -> None:
+    """InputError unless the corner voxels of both grids lie in the same places, where both say where they lie."""
+    if ours.affine is None or theirs.affine is None:
+        return
+    corners = np.array([*np.ndindex(*(2,) * len(shape))]) * (np.array(shape) - 1)
+    between = (ours.affine - theirs.affine) @ np.column_stack([corners, np.ones(len(corners))]).T
+    apart = float(np.linalg.norm(between[:-1], axis=0).max())
+    if not apart <= SAME_PLACE * min(theirs.spacing):
+        raise InputError(
+            f"the {what} lies on another grid: same size, but corners up to {apart:.3g} {theirs.unit} apart from those "
+            "of what it covers\nresample it onto that grid, with nearest neighbours"
+        )
 
 
 def _limits(data: Data) -> tuple[float, float]:

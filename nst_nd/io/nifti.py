@@ -55,7 +55,8 @@ class NiftiCodec:
         return nifti_header.is_nifti(nifti_header.gunzip_start(head) if head.startswith(_GZIP_MAGIC) else head)
 
     def read(self, path: Path, options: ReadOptions) -> Sample:
-        """[channel, i, j, k] in the file's own unit, scaled by its slope and intercept; spacing and affine in mm.
+        """[channel, i, j, k] in the file's own unit, scaled by its slope and intercept; spacing in mm, affine too where
+        the header has a sform or a qform.
 
         float32 for unscaled 8 and 16 bit integers and float32, else float64. A fourth axis is read as channels only
         with `options.channels`; 64-bit integers only up to 2^53. Raises DecodeError or InputError.
@@ -118,6 +119,8 @@ def _single(path: Path, notes: list[str]) -> tuple[bytes, None, NDArray[Any]]:
     opener: Any = gzip.open if packed else open
     with opener(path, "rb") as file:
         head = file.read(nifti_header.LARGEST_HEADER)
+        if nifti_header.is_pair(head):
+            raise InputError("is the header of a packed pair; unpack the .hdr.gz and its .img.gz first")
         info = nifti_header.parse(head)
         _check_size(info, size * _GZIP_RATIO if packed else size)
         file.seek(0)

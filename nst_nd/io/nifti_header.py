@@ -80,10 +80,17 @@ def parse(head: bytes) -> Info:
     least = 0 if is_pair(head) else header.sizeof_hdr + len(_EXTENDER)
     if not np.isfinite(offset) or offset != round(offset) or offset < least:
         raise DecodeError(f"the NIfTI header is broken: its voxels start at byte {offset:g}")
-    # a slope of zero or NaN means no scaling; nibabel says None for both
-    slope, inter = header.get_slope_inter()
-    slope, inter = (1.0, 0.0) if slope is None else (float(slope), float(inter))
-    return Info(header, dtype, shape, slope, inter, int(offset))
+    return Info(header, dtype, shape, *_scaling(header), int(offset))
+
+
+def _scaling(header: Any) -> tuple[float, float]:
+    """Slope and intercept; a slope of zero or NaN means none. Raises DecodeError for what is not finite."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):
+        return 1.0, 0.0
+    if not np.isfinite([slope, inter]).all():
+        raise DecodeError(f"the NIfTI header is broken: slope {slope:g} and intercept {inter:g}; both must be finite")
+    return slope, inter
 
 
 def _header(head: bytes) -> Any:
@@ -120,16 +127,19 @@ def _dtype(header: Any) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
     except KeyError as error:
-        raise InputError(f"stores an unknown data type; allowed: {', '.join(_KINDS)}") from error
+        code = int(header["datatype"])
+        raise InputError(f"stores voxels of the unknown data type {code}; allowed: {', '.join(_KINDS)}") from error
     if dtype.name not in _KINDS:
-        raise InputError(f"stores {_type_name(dtype)} voxels; allowed: {', '.join(_KINDS)}")
+        raise InputError(f"stores {_type_name(header, dtype)} voxels; allowed: {', '.join(_KINDS)}")
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         raise DecodeError(f"the NIfTI header is broken: {dtype.name} voxels of {int(header['bitpix'])} bits")
     return dtype
 
 
-def _type_name(dtype: np.dtype[Any]) -> str:
-    return "RGB" if dtype.fields else dtype.name
+def _type_name(header: Any, dtype: np.dtype[Any]) -> str:
+    if dtype.fields:
+        return "".join(dtype.fields)  # RGB or RGBA
+    return {0: "untyped", 1: "one-bit"}.get(int(header["datatype"]), dtype.name)
 
 
 def spatial(shape: tuple[int, ...], channels: bool) -> tuple[int, int, int]:
@@ -140,22 +150,23 @@ def spatial(shape: tuple[int, ...], channels: bool) -> tuple[int, int, int]:
     if len(dims) > 4:
         raise InputError(f"has {len(shape)} axes {shape}; allowed: 3, or 4 with channels")
     if len(dims) == 4 and not channels:
-        raise InputError(f"has 4 axes {shape}; set channels to true to read the last one as channels")
+        raise InputError(f"has 4 axes {shape}; set channels to true (--channels) to read the last one as channels")
     i, j, k = [*dims[:3], 1, 1][:3]
     return i, j, k
 
 
-def geometry(info: Info) -> tuple[tuple[float, ...], NDArray[np.float64], list[str]]:
-    """Spacing and affine in mm, and notes on units. Raises InputError where there is no usable geometry."""
+def geometry(info: Info) -> tuple[tuple[float, ...], NDArray[np.float64] | None, list[str]]:
+    """Spacing and affine in mm, and notes on units.
+
+    The affine is the sform's, else the qform's; None where the header has neither and so says nothing of where the
+    voxels lie. Raises InputError where there is no usable geometry.
+    """
     header, ndim = info.header, len(info.shape)
     spacing = np.asarray(header["pixdim"][1:4], np.float64)
     spacing[ndim:] = np.where(spacing[ndim:] > 0, spacing[ndim:], 1)
     if not (np.isfinite(spacing).all() and spacing.min() > 0):
         raise InputError(f"its voxel size is {'x'.join(f'{s:g}' for s in spacing)}; all must be above zero (pixdim)")
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * np.prod(lengths):
-        raise InputError("its affine is singular or not finite; repair sform or qform first")
+    affine = _affine(header)
     unit = int(header["xyzt_units"]) & 7
     factor = _MILLIMETRES.get(unit, 1.0)
     notes = []
@@ -163,8 +174,40 @@ def geometry(info: Info) -> tuple[tuple[float, ...], NDArray[np.float64], list[s
         notes.append("its unit of length is unknown: taken as mm")
     elif factor != 1:
         notes.append(f"its unit of length was converted to mm (x {factor:g}); the file keeps its own on writing")
-    scale = np.diag([factor, factor, factor, 1.0])
-    return tuple(float(s) * factor for s in spacing), scale @ affine, notes
+    if affine is not None:
+        affine = np.diag([factor, factor, factor, 1.0]) @ affine
+    return tuple(float(s) * factor for s in spacing), affine, notes
+
+
+def _affine(header: Any) -> NDArray[np.float64] | None:
+    """Voxel to world in the file's unit of length, None without a sform and a qform. Raises InputError."""
+    if header["qform_code"] == 0 and header["sform_code"] != 0:
+        affine = np.asarray(header.get_sform(), np.float64)
+    elif header["qform_code"] != 0:
+        affine = _qform(header)
+    else:
+        return None
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * np.prod(lengths):
+        raise InputError("its affine is singular or not finite; repair sform or qform first")
+    return affine
+
+
+def _qform(header: Any) -> NDArray[np.float64]:
+    """Of a copy: the standard takes a qfac (pixdim[0]) of 0 as 1, nibabel refuses it."""
+    from nibabel.spatialimages import HeaderDataError
+
+    copy = header.copy()
+    if copy["pixdim"][0] == 0:
+        copy["pixdim"][0] = 1
+    try:
+        return np.asarray(copy.get_qform(), np.float64)
+    except (ValueError, HeaderDataError) as error:
+        parts = ", ".join(f"{float(copy[f'quatern_{x}']):g}" for x in "bcd")
+        raise InputError(
+            f"its qform is no rotation: qfac {float(copy['pixdim'][0]):g} (allowed: 1, -1, 0), quaternion {parts} "
+            "(allowed: a length of at most 1)\nrepair the qform, or give it a sform"
+        ) from error
 
 
 def fresh(shape: tuple[int, ...], grid: Grid) -> bytes:
