@@ -181,7 +181,7 @@ def geometry(info: Info) -> tuple[tuple[float, ...], NDArray[np.float64] | None,
 
 def _affine(header: Any) -> NDArray[np.float64] | None:
     """Voxel to world in the file's unit of length, None without a sform and a qform. Raises InputError."""
-    if header["qform_code"] == 0 and header["sform_code"] != 0:
+    if header["sform_code"] != 0:
         affine = np.asarray(header.get_sform(), np.float64)
     elif header["qform_code"] != 0:
         affine = _qform(header)
