@@ -76,7 +76,7 @@ class CtDomain(VolumeDomain):
 def with_spectrum(
     content: Sample, styles: Sequence[Style], mask: Sample | None, prepared: Prepared, settings: Settings
 ) -> Prepared:
-    """The prepared inputs with the change by the spectral method as their start, and features kept to flat tissue.
+    """The prepared inputs with the change by the spectral method as their start; features learn in quiet squares.
 
     As they are, and a note, where there is too little quiet soft tissue to measure noise in, or several channels; an
     InputError where nothing else was asked for.

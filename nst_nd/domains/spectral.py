@@ -2,12 +2,12 @@
 
 With P the noise power spectrum of the content and T that of the style, both measured in quiet soft tissue:
 
-    filter    gain g = sqrt(T / P), at most MOST_GAIN, faded out at edges of the content when it amplifies
+    filter    gain g = sqrt(T / P), at most MOST_GAIN, on each tissue's own detail, faded out at edges of the content
     noise     Gaussian with the power T - g^2 P that is missing then
 
 Spectra are those of squares in the plane with their covariance from slice to slice, at every lag that has squares: a
-three-dimensional spectrum by Blackman & Tukey (1958). Style and content are compared in mm. It takes seconds, and is
-where the optimiser starts.
+three-dimensional spectrum by Blackman & Tukey (1958). Style and content are compared in mm. It takes seconds (minutes
+on the largest volumes), and is where the optimiser starts.
 """
 
 from __future__ import annotations
