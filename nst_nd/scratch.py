@@ -120,6 +120,12 @@ def empty(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
     return mapped(shape, dtype) if size >= LARGE else np.empty(tuple(shape), dtype)
 
 
+def zeros(shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """As `empty`, all 0."""
+    size = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    return mapped(shape, dtype) if size >= LARGE else np.zeros(tuple(shape), dtype)
+
+
 def mapped_tensor(shape: Sequence[int], dtype: Any) -> Any:
     """`mapped` as a torch tensor of a torch dtype."""
     import torch  # only those who have it imported come here

@@ -32,6 +32,8 @@ TISSUE_HU = (-970.0, 350.0)
 COVERED = 0.98
 # fewer squares than this say too little of a spectrum
 FEWEST = 4
+# squares after which the memory that they touched is given back
+RELEASED = 256
 
 
 class CtDomain(VolumeDomain):
@@ -126,10 +128,11 @@ def _within(mask: Tensor | None, squares: NDArray[np.intp]) -> Tensor | None:
     """A mask times the number of squares there: what noise looks like is learnt where there is noise alone."""
     if mask is None:
         return None
-    squared: NDArray[np.float32] = scratch.empty(mask.shape[2:], np.float32)
-    squared[:] = 0.0
-    for i, j, k in squares:
+    squared = scratch.zeros(mask.shape[2:], np.float32)
+    for n, (i, j, k) in enumerate(squares):
         squared[i : i + EDGE, j : j + EDGE, k] += 0.25
+        if n % RELEASED == 0:
+            scratch.release(squared)
     inside = scratch.piecewise(np.multiply, mask[0].numpy(), squared[None], nc=1, dtype=np.float32)
     return torch.from_numpy(inside)[None]
 

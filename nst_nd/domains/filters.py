@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,23 +11,34 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from nst_nd import nd, scratch
+from nst_nd import scratch
 from nst_nd.features.iterate import LEAST_REACH
 
+# bytes of pieces across planes: every one of them touches all pages, so there are to be few
+ACROSS = 8 * scratch.PIECE
+# bytes that a convolution takes at a time; beside it there are three of its kind
+CONVOLVED = 8 * scratch.PIECE
 
-def gaussian(data: NDArray[Any], sigma: Sequence[float], dtype: DTypeLike) -> NDArray[Any]:
-    """scipy.ndimage.gaussian_filter of [*space] in a float dtype; sigma in samples per axis.
+
+def gaussian(
+    data: NDArray[Any],
+    sigma: Sequence[float],
+    dtype: DTypeLike,
+    mode: str = "reflect",
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """scipy.ndimage.gaussian_filter of [*space] in a float dtype; sigma in samples per axis, mode and out as there.
 
     The first axis is filtered on pieces of the second and the others on pieces of the first, since lines must be whole.
     """
     from scipy.ndimage import gaussian_filter
 
-    out = scratch.empty(data.shape, dtype)
+    out = scratch.empty(data.shape, dtype) if out is None else out
     first = (sigma[0], *(0.0 for _ in sigma[1:]))
-    for piece in scratch.chunks(data.shape, 1):
-        _put(out, piece, gaussian_filter(_taken(data, piece, dtype), first))
+    for piece in scratch.chunks(data.shape, 1, ACROSS):
+        _put(out, piece, gaussian_filter(_taken(data, piece, dtype), first, mode=mode))
     for piece in scratch.chunks(data.shape, 0):
-        out[piece] = gaussian_filter(out[piece], (0.0, *sigma[1:]))
+        out[piece] = gaussian_filter(out[piece], (0.0, *sigma[1:]), mode=mode)
         scratch.release(out)
     return out
 
@@ -49,19 +61,44 @@ def _put(data: NDArray[Any], piece: slice, values: NDArray[Any]) -> None:
 
 def filtered(data: NDArray[Any], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     """[*space] convolved with a kernel of odd sizes, borders reflected; planes of the first axis a few at a time."""
-    from scipy.signal import fftconvolve
-
     reach = [n // 2 for n in kernel.shape]
     out: NDArray[np.float32] = scratch.empty(data.shape, np.float32)
-    planes = max(2 * reach[0], (scratch.PIECE << 3) // (4 * int(np.prod(data.shape[1:]))), 1)
+    planes = _planes(data.shape, kernel.shape)
     for start in range(0, len(data), planes):
         stop = min(len(data), start + planes)
         rows = _reflected(np.arange(start - reach[0], stop + reach[0]), len(data))
         near = np.asarray(data[rows], np.float32)
         near = np.pad(near, [(0, 0), *((r, r) for r in reach[1:])], mode="symmetric")
-        out[start:stop] = fftconvolve(near, kernel, mode="valid")
+        out[start:stop] = _convolved(near, kernel)
         scratch.release(out, data)
     return out
+
+
+def filtered_bytes(shape: Sequence[int], kernel: Sequence[int]) -> int:
+    """What `filtered` takes at a time: a piece with its margins, its waves, the kernel's, and the result."""
+    margins = [k // 2 * 2 for k in kernel]
+    sizes = [
+        min(_planes(shape, kernel), shape[0]) + margins[0],
+        *(n + m for n, m in zip(shape[1:], margins[1:], strict=True)),
+    ]
+    return 4 * np.dtype(np.float32).itemsize * math.prod(sizes)
+
+
+def _planes(shape: Sequence[int], kernel: Sequence[int]) -> int:
+    """Of the first axis, at a time: as many as its margins at least, which are read twice."""
+    return max(kernel[0] // 2 * 2, CONVOLVED // (4 * math.prod(shape[1:])), 1)
+
+
+def _convolved(near: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Where the kernel lies within: [n - kernel + 1 per axis]. A wave that wraps around reaches other places only."""
+    from scipy import fft
+
+    sizes = [fft.next_fast_len(n, real=True) for n in near.shape]
+    with fft.set_workers(torch.get_num_threads()):
+        waves = fft.rfftn(near, sizes)
+        waves *= fft.rfftn(kernel, sizes)
+        found: NDArray[np.float32] = fft.irfftn(waves, sizes, overwrite_x=True)
+    return found[tuple(slice(k - 1, n) for k, n in zip(kernel.shape, near.shape, strict=True))]
 
 
 def _reflected(places: NDArray[np.intp], length: int) -> NDArray[np.intp]:
@@ -87,18 +124,18 @@ def eroded(inside: NDArray[np.bool_], reach: Sequence[int], iterations: int, *, 
     return out
 
 
-def detail(x: Tensor, lock: Sequence[float] | None, free: Tensor) -> Tensor:
+def detail(x: Tensor, lock: Sequence[float] | None, free: Tensor, reach: Tensor | None = None) -> Tensor:
     """Iterate.change of [1, C, *space] with this lock, sigma in samples per axis, and m = free [1, 1, *space].
 
-    Where an array is cut, a convolution may sum in another order: a last bit may differ from the whole.
+    reach: `smoothed(free, lock)`, where it is known. Sums are in float64: a last bit may differ from the iterate's.
     """
     out = _of(np.multiply, x, free)
     if lock is None:
         return out
-    reach = _smoothed(free, lock)
-    out = _without_low(out, _smoothed(out, lock), free, reach)
+    reach = smoothed(free, lock) if reach is None else reach
+    out = _without_low(out, smoothed(out, lock), free, reach)
     out = _of(np.multiply, out, free)
-    return _without_low(out, _smoothed(out, lock), free, reach)
+    return _without_low(out, smoothed(out, lock), free, reach)
 
 
 def added(x: Tensor, change: Tensor, free: Tensor | None = None) -> Tensor:
@@ -116,18 +153,9 @@ def _of(function: Callable[..., Any], *tensors: Tensor) -> Tensor:
     return torch.from_numpy(scratch.piecewise(function, *arrays, nc=len(arrays[0]), dtype=np.float32))[None]
 
 
-def _smoothed(x: Tensor, sigma: Sequence[float]) -> Tensor:
-    """nd.smooth: the first axis on pieces of the second, the others on pieces of the first."""
-    x = _of(np.positive, x)
-    for channel in x[0].numpy():
-        for piece in scratch.chunks(channel.shape, 1):
-            _put(channel, piece, _smooth(_taken(channel, piece, np.float32), (sigma[0], *(0.0 for _ in sigma[1:]))))
-        for piece in scratch.chunks(channel.shape, 0):
-            channel[piece] = _smooth(channel[piece], (0.0, *sigma[1:]))
-            scratch.release(channel)
-    return x
-
-
-def _smooth(part: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
-    smoothed: NDArray[np.float32] = nd.smooth(torch.from_numpy(part)[None, None], sigma)[0, 0].numpy()
-    return smoothed
+def smoothed(x: Tensor, sigma: Sequence[float]) -> Tensor:
+    """nd.smooth of [1, C, *space], summed in float64."""
+    out: NDArray[np.float32] = scratch.empty(x.shape[1:], np.float32)
+    for own, channel in zip(out, x[0].numpy(), strict=True):
+        gaussian(channel, sigma, np.float32, "nearest", own)
+    return torch.from_numpy(out)[None]

@@ -13,16 +13,18 @@ on the largest volumes), and is where the optimiser starts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nst_nd import scratch
-from nst_nd.domains.filters import detail, filtered
+from nst_nd.domains.filters import detail, filtered, filtered_bytes, smoothed
 from nst_nd.domains.metrics.noise import EDGE, residuals
 from nst_nd.domains.metrics.running import pieces
 from nst_nd.domains.tissues import flatness, lock_of, tissue_detail
@@ -39,8 +41,8 @@ MOST_GAIN = 2.0
 NONE_PER_MM, FULL_PER_MM = 0.08, 0.12
 # without a lock, tissues lose what is slower than this
 LOCK_MM = 3.0
-# of measuring what was reached and aiming again
-ROUNDS = 5
+# of measuring what was reached and aiming again, on at most so many voxels
+ROUNDS, MEASURED = 5, 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,73 @@ class Recipe:
         return cls(gain, ramp**2 * np.maximum(aim - gain**2 * power, 0.0))
 
 
+@dataclass(frozen=True)
+class Place:
+    """A content, or some of its slices, as the method sees it.
+
+    data: [i, j, k] in HU; spacing: mm; squares: first voxels of the quiet ones. within: see tissue_detail; flat: see
+    flatness; free: [1, 1, i, j, k], 1 where anything may change. lock: sigma in samples per axis, None: no lock.
+    """
+
+    data: NDArray[Any]
+    spacing: tuple[float, ...]
+    squares: Corners
+    within: NDArray[np.float32]
+    flat: NDArray[np.float32]
+    free: Tensor
+    lock: tuple[float, ...] | None
+
+    def spectrum(self, plus: NDArray[np.float32] | None = None) -> Spectrum:
+        """Of its noise; plus: [i, j, k] in HU, counted as added to it."""
+        return spectrum_at(self.data, self.squares, self.spacing, plus)
+
+    def made(self, recipe: Recipe, white: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[i, j, k] in HU: what a recipe adds here, after the lock and the borders. white: noise of variance 1."""
+        made = filtered(self.within, kernel_of(recipe.gain - 1.0))
+        noise = filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
+        for i in pieces(made, self.flat, noise):
+            made[i] = made[i] * self.flat[i] + noise[i]
+        return self.allowed(made)
+
+    def allowed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the lock and the borders let through."""
+        given = torch.from_numpy(change)[None, None]
+        found: NDArray[np.float32] = detail(given, self.lock, self.free, self.reach)[0, 0].numpy()
+        return found
+
+    @cached_property
+    def reach(self) -> Tensor | None:
+        """[1, 1, i, j, k]: how much of the lock's low-pass is over free voxels."""
+        return smoothed(self.free, self.lock) if self.lock else None
+
+    def sample_of(self) -> Place:
+        """The slices, side by side, with the most squares in at most MEASURED voxels; itself if it is no larger."""
+        _, _, slices = self.data.shape
+        depth = max(MOST_LAGS, MEASURED // (self.data.size // slices))
+        if depth >= slices:
+            return self
+        counts = np.bincount(self.squares[:, 2], minlength=slices)
+        first = int(np.argmax(np.convolve(counts, np.ones(depth, np.intp), mode="valid")))
+        some = slice(first, first + depth)
+        squares = self.squares[(self.squares[:, 2] >= some.start) & (self.squares[:, 2] < some.stop)]
+        return replace(
+            self,
+            data=_slices(self.data, some),
+            squares=squares - np.array([0, 0, first]),
+            within=_slices(self.within, some),
+            flat=_slices(self.flat, some),
+            free=torch.from_numpy(_slices(self.free[0, 0].numpy(), some))[None, None],
+        )
+
+
+def _slices(volume: NDArray[Any], some: slice) -> NDArray[Any]:
+    """A copy of these slices of [i, j, k]."""
+    out = scratch.empty((*volume.shape[:2], some.stop - some.start), volume.dtype)
+    for i in pieces(out, volume):
+        out[i] = volume[i][..., some]
+    return out
+
+
 class SpectralMethod:
     """The method for one content and its styles.
 
@@ -145,58 +214,57 @@ class SpectralMethod:
         free: Bool[NDArray[np.bool_], "i j k"],
         lock_mm: float,
     ) -> None:
-        self.data, self.spacing, self.squares = content.data[0], content.grid.spacing, squares
-        self.lock = lock_of(content, lock_mm) if lock_mm else None
-        self.own = spectrum_at(self.data, squares, self.spacing)
+        mask = scratch.piecewise(np.positive, free[None].view(np.uint8), nc=1, dtype=np.float32)
+        self.place = Place(
+            content.data[0],
+            content.grid.spacing,
+            squares,
+            tissue_detail(content, free, lock_mm or LOCK_MM),
+            flatness(content, squares, EDGE),
+            torch.from_numpy(mask)[None],
+            lock_of(content, lock_mm) if lock_mm else None,
+        )
+        self.own = self.place.spectrum()
         goal = np.zeros_like(self.own.power)
         for style, share, corners in styles:
             goal += share * spectrum_at(style.data[0], corners, style.grid.spacing).like(self.own)
         self.target = spectrum3(goal)
-        self.within = tissue_detail(content, free, lock_mm or LOCK_MM)
-        self.flat = flatness(content, squares, EDGE)
-        mask = scratch.piecewise(np.positive, free[None].view(np.uint8), nc=1, dtype=np.float32)
-        self.mask = torch.from_numpy(mask)[None]
 
     def change(self, seed: int) -> NDArray[np.float32]:
         """[i, j, k] in HU: what to add to the content. seed: of the noise.
 
         What the lock and the borders take away is made up for: the result is measured and aimed again, ROUNDS times.
+        On a large volume that is found out on a sample of its slices.
         """
-        white = white_noise(self.data.shape, seed)
+        white = white_noise(self.place.data.shape, seed)
+        near = self.place.sample_of()
+        whole = near is self.place
+        here = white if whole else white_noise(near.data.shape, seed)
+        own = self.own if whole else near.spectrum()
         aim, found = self.target, np.zeros(0, np.float32)
         for _ in range(ROUNDS):
-            recipe = Recipe.of(self.own, aim)
-            made = filtered(self.within, kernel_of(recipe.gain - 1.0))
-            noise = filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
-            for i in pieces(made, self.flat, noise):
-                made[i] = made[i] * self.flat[i] + noise[i]
-            found = self._allowed(made)
-            reached = spectrum3(spectrum_at(self.data, self.squares, self.spacing, plus=found).power)
+            found = near.made(Recipe.of(own, aim), here)
+            reached = spectrum3(near.spectrum(plus=found).power)
             aim = aim * np.clip(self.target / np.maximum(reached, 1e-9), 0.5, 2.0)
-        return found
+        return found if whole else self.place.made(Recipe.of(self.own, aim), white)
 
     def closed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """A change [i, j, k] in HU after one more filter, which gives the result the styles' spectrum.
 
         A filter that hardly differs from nothing leaves the texture as it is, and makes its power right.
         """
-        reached = spectrum_at(self.data, self.squares, self.spacing, plus=change)
-        gain = Recipe.of(reached, self.target).gain
+        place = self.place
+        gain = Recipe.of(place.spectrum(plus=change), self.target).gain
         whole: NDArray[np.float32] = scratch.empty(change.shape, np.float32)
-        for i in pieces(whole, self.within, change):
-            whole[i] = self.within[i] + change[i]
+        for i in pieces(whole, place.within, change):
+            whole[i] = place.within[i] + change[i]
         more = filtered(whole, kernel_of(gain - 1.0))
-        for i in pieces(more, self.flat):
-            more[i] *= self.flat[i]
-        more = self._allowed(more)
+        for i in pieces(more, place.flat):
+            more[i] *= place.flat[i]
+        more = place.allowed(more)
         for i in pieces(more, change):
             more[i] += change[i]
         return more
-
-    def _allowed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the lock and the borders let through."""
-        found: NDArray[np.float32] = detail(torch.from_numpy(change)[None, None], self.lock, self.mask)[0, 0].numpy()
-        return found
 
 
 def spectrum3(power: Float[NDArray[np.float64], "lag u v"]) -> Float[NDArray[np.float64], "fine_u fine_v w"]:
@@ -241,4 +309,11 @@ def white_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     out: NDArray[np.float32] = scratch.empty(shape, np.float32)
     for i in range(shape[0]):
         out[i] = np.random.default_rng([seed, i]).standard_normal(tuple(shape[1:]), dtype=np.float32)
+        scratch.release(out)
     return out
+
+
+def working_bytes(shape: Sequence[int]) -> int:
+    """What the method takes at a time for a content of this size; what is as large as the content is in files."""
+    kernel = (FINE - 1, FINE - 1, 2 * MOST_LAGS - 1)
+    return filtered_bytes(shape, kernel) + 40 * scratch.PIECE

@@ -14,12 +14,14 @@ from nst_nd import nd
 from nst_nd.domains import PRESETS, metrics
 from nst_nd.domains.ct import with_spectrum
 from nst_nd.domains.device import pick_device
-from nst_nd.domains.domain import Domain, Prepared
+from nst_nd.domains.domain import Domain
 from nst_nd.domains.filters import added
 from nst_nd.domains.masks import Style, with_masks
 from nst_nd.domains.networks import build_networks
 from nst_nd.domains.settings import INIT_WORDS, Settings
+from nst_nd.domains.spectral import working_bytes
 from nst_nd.domains.transfer import Keeper, Outcome, Transfer
+from nst_nd.engine.memory import check_room
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, InputError
@@ -191,7 +193,7 @@ class _Run:
         self.prepared = with_masks(
             self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
         )
-        self.prepared = self._started(mask)
+        self.mask = mask
         first = self.prepared.styles[0]
         if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):
             raise ConfigError(f"size is {tuple(size)}; allowed: {first.dim() - 2} axes of at least one position")
@@ -200,14 +202,16 @@ class _Run:
             if self.prepared.content is None
             else self.prepared.content
         )
-        if self.prepared.start is not None:
-            self.base = added(self.base, self.prepared.start, self.prepared.free)
         nc, ndim = self.base.shape[1], nd.spatial_axes(self.base)
         self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
         self.init = None if init is None else self._encode_init(init)
 
     def work(self) -> Transfer:
-        """The computing part."""
+        """The computing part, ready to be looked at."""
+        self._begin()
+        return self._transfer()
+
+    def _transfer(self) -> Transfer:
         total = sum(s.weight for s in self.styles)
         shares = [s.weight / total for s in self.styles]
         return Transfer(
@@ -223,8 +227,17 @@ class _Run:
     ) -> Result | None:
         """Through the scales, and back into physical units."""
         if self.settings.method == "spectral":
+            size = tuple(self.base.shape[2:])
+            need = working_bytes(size)
+            on_plan(check_room(need, "x".join(map(str, size)), self.settings.max_memory, self.team))
+            self._begin()
             return None if self.team.rank else self._result(None, Outcome(None, [], False, [], {}))
-        outcome = self.work().run(on_step, should_stop, on_plan, keeper)
+        transfer = self._transfer()
+        transfer.plan(on_plan, keeper)
+        self._begin()
+        transfer.prepared, transfer.base = self.prepared, self.base
+        outcome = transfer.run(on_step, should_stop, on_plan, keeper)
+        del transfer
         return None if outcome.z is None else self._result(outcome.z.cpu(), outcome)
 
     def _result(self, z: Tensor | None, outcome: Outcome) -> Result:
@@ -246,16 +259,21 @@ class _Run:
         notes = (*self.prepared.notes, *outcome.notes, *said)
         return Result(sample, self.settings, names, outcome.history, notes, outcome.interrupted, outcome.memory)
 
-    def _started(self, mask: Sample | None) -> Prepared:
-        """The prepared inputs with what the spectral method changes; 0 steps of a run change nothing."""
+    def _begin(self) -> None:
+        """The spectral method, where it is asked for: its change becomes part of what is started from.
+
+        0 steps of a run change nothing.
+        """
         settings = self.settings
         if settings.method == "features" or (settings.method == "both" and settings.iterations == 0):
-            return self.prepared
+            return
         if self.content is None:
             if settings.method == "spectral":
                 raise ConfigError("method spectral needs a content; use method features for a texture")
-            return self.prepared
-        return with_spectrum(self.content, self.styles, mask, self.prepared, settings)
+            return
+        self.prepared = with_spectrum(self.content, self.styles, self.mask, self.prepared, settings)
+        if self.prepared.start is not None:
+            self.base = added(self.base, self.prepared.start, self.prepared.free)
 
     def _start(self, base: Tensor) -> Tensor:
         """z of the first scale, for the content (or 0) at its size [1, C, *size]."""

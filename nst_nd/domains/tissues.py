@@ -51,8 +51,7 @@ def tissue_detail(sample: Sample, free: Bool[NDArray[np.bool_], "i j k"], lock_m
     low, data = smoothed(sample), sample.data[0]
     sigma = lock_of(sample, lock_mm)
     reach = [3 if fine else 1 for fine in finely(sample)]
-    out: NDArray[np.float32] = scratch.empty(data.shape, np.float32)
-    out[:] = 0.0
+    out = scratch.zeros(data.shape, np.float32)
     for floor, top in pairwise((-np.inf, *BORDERS_HU, np.inf)):
         tissue: NDArray[np.bool_] = scratch.empty(data.shape, np.bool_)
         for i in pieces(tissue, low, free):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -14,9 +13,10 @@ from nst_nd import nd, scratch
 from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
+from nst_nd.domains.spectral import working_bytes
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
 from nst_nd.engine.field import Field
-from nst_nd.engine.memory import bytes_of, free_on, in_words, is_out_of_memory, resident, return_large_blocks, trim
+from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
 from nst_nd.engine.objective import Objective, SignalTerm
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
@@ -28,9 +28,6 @@ from nst_nd.engine.team import Split, Team
 from nst_nd.errors import ComputationError
 from nst_nd.features.costs import OutOfRange, TotalVariation
 from nst_nd.features.iterate import Iterate
-
-# of what is free, without max_memory: the rest is for whatever else the machine does
-SHARE_OF_FREE = 0.9
 
 
 @runtime_checkable
@@ -93,6 +90,14 @@ class Transfer:
         self.networks = [replace(n, extractor=n.extractor.to(device, torch.float32)) for n in networks]
         self.notes: list[str] = []
 
+    def plan(self, on_plan: Callable[[str], None], keeper: Keeper | None) -> None:
+        """What `run` will do, before anything is computed. Raises ConfigError where the memory is too little."""
+        self.saved = None if keeper is None else keeper.load()
+        self.scales = self._scales(self.saved[1]["plans"] if self.saved else None)
+        self._say(self.scales[-1], on_plan)
+        if self.settings.max_memory is not None:
+            return_large_blocks()
+
     def run(
         self,
         on_step: Callable[[Step], None],
@@ -100,12 +105,8 @@ class Transfer:
         on_plan: Callable[[str], None],
         keeper: Keeper | None,
     ) -> Outcome:
-        """Through the scales. Raises ConfigError where the memory is too little, ComputationError (not finite)."""
-        saved = None if keeper is None else keeper.load()
-        scales = self._scales(saved[1]["plans"] if saved else None)
-        self._say(scales[-1], on_plan)
-        if self.settings.max_memory is not None:
-            return_large_blocks()
+        """Through the scales that were planned. Raises ComputationError (not finite)."""
+        saved, scales = self.saved, self.scales
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
         z: Tensor | None = None
@@ -167,7 +168,7 @@ class Transfer:
             left = len(settings.scales) - len(sizes)
             self.notes.append(f"{left} coarse scale(s) left out: smaller than the network's stride")
         steps = share_iterations(settings.iterations, [share for _, share in sizes], len(full))
-        available = self._available()
+        available, self.had = room(settings.max_memory, self.device, self.team)
         found = []
         for i, ((size, share), count) in enumerate(zip(sizes, steps, strict=True)):
             split = split_for(extractors, size, self.team.count)
@@ -185,7 +186,7 @@ class Transfer:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
         p, s = self.prepared, self.settings
         masks = sum(m is not None for m in (p.free, p.weight)) + (p.free is not None and p.lock is not None)
-        masks += p.start is not None  # the change by the spectral method stays beside the signal
+        masks += s.method == "both"  # the change by the spectral method stays beside the signal
         smoothed, accelerator = p.lock is not None, self.device.type == "cuda"
         return Demand(
             branches,
@@ -200,35 +201,20 @@ class Transfer:
             accelerator=accelerator,
             keeps_pages=not accelerator and s.max_memory is None,  # see return_large_blocks
             styles=tuple(_scaled(x, share) for x in p.styles),
+            beforehand=working_bytes(self.base.shape[2:]) if s.method == "both" else 0,
         )
-
-    def _available(self) -> int:
-        """Bytes that may be taken on top of what this process has; the same for all processes."""
-        trim()
-        self.before = resident()
-        limit = self.settings.max_memory
-        if limit is not None:
-            found = bytes_of(limit) - (self.before if self.device.type == "cpu" else 0)
-        else:
-            local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.device.type == "cpu" else 1
-            found = int(SHARE_OF_FREE * free_on(self.device) / local)
-        if self.team.count == 1:
-            return found
-        each = torch.zeros(self.team.count, dtype=torch.float64)
-        each[self.team.rank] = found
-        return int(self.team.total(each).min())
 
     def _say(self, scale: _Scale, on_plan: Callable[[str], None]) -> None:
         here = f"memory plan for {'x'.join(map(str, scale.size))}"
         if scale.split is not None:
             here += f" in {self.team.count} slabs along axis {scale.split.axis}"
-        on_plan(f"{here}: {scale.plan.words()}; the program itself has {in_words(self.before)}")
+        on_plan(f"{here}: {scale.plan.words()}; the program itself has {in_words(self.had)}")
 
     def _memory(self, scale: _Scale) -> dict[str, Any]:
         return {
             "max_memory": self.settings.max_memory,
             "plan": scale.plan.record(),
-            "predicted_peak_bytes": self.before + scale.plan.predicted,
+            "predicted_peak_bytes": self.had + scale.plan.predicted,
             "processes": self.team.count,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import resource
 import sys
@@ -10,6 +11,11 @@ from pathlib import Path
 
 import torch
 
+from nst_nd.engine.team import Team
+from nst_nd.errors import ConfigError
+
+# of what is free, without a limit: the rest is for whatever else the machine does
+SHARE_OF_FREE = 0.9
 # from glibc's malloc.h
 _M_MMAP_THRESHOLD, _M_MMAP_MAX = -3, -4
 LARGE_BLOCK = 4 * 2**20
@@ -56,6 +62,44 @@ def free_on(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_memory()
+
+
+def room(limit: str | None, device: torch.device, team: Team) -> tuple[int, int]:
+    """Bytes that may be taken on top of what this process has, the same for all processes; and what this one has.
+
+    limit: max_memory, of the whole process (of the device, where that is not the CPU); None: what is free.
+    """
+    trim()
+    before = resident()
+    if limit is not None:
+        found = bytes_of(limit) - (before if device.type == "cpu" else 0)
+    else:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
+        found = int(SHARE_OF_FREE * free_on(device) / local)
+    if team.count == 1:
+        return found, before
+    each = torch.zeros(team.count, dtype=torch.float64)
+    each[team.rank] = found
+    return int(team.total(each).min()), before
+
+
+def check_room(need: int, what: str, limit: str | None, team: Team) -> str:
+    """The plan of work on the CPU that takes `need` bytes at a time, in words; from now on within a limit, if any.
+
+    Raises ConfigError where there are fewer.
+    """
+    available, had = room(limit, torch.device("cpu"), team)
+    if need > available:
+        raise ConfigError(
+            f"{in_words(max(0, available))} of memory on top of the program are too little for {what}: "
+            f"it takes {in_words(need)}\nallow more with max_memory"
+        )
+    if limit is not None:
+        return_large_blocks()
+    return (
+        f"memory plan for {what}: piece by piece; predicted on top of the program {in_words(need)}; "
+        f"the program itself has {in_words(had)}"
+    )
 
 
 def trim() -> None:

@@ -47,6 +47,7 @@ class Demand:
     [1, 1, *size] beside it. smoothed: whether the iterate is filtered, which takes two more of its size. split, rank:
     this process's slab. accelerator: the memory is a device's own. keeps_pages: the allocator does not give freed
     blocks back. styles: their sizes; their statistics are taken before the steps begin, with the same tiles.
+    beforehand: bytes that are taken at a time before all of this.
     """
 
     branches: tuple[tuple[Extractor, frozenset[str], frozenset[str]], ...]
@@ -61,6 +62,7 @@ class Demand:
     accelerator: bool = False
     keeps_pages: bool = False
     styles: tuple[tuple[int, ...], ...] = ()
+    beforehand: int = 0
 
     @property
     def share(self) -> float:
@@ -243,7 +245,7 @@ def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan
         elif place == "file":
             disk += size
     memory["tiles at work"] = int(work * (FRAGMENTED if demand.keeps_pages and length is not None else 1.0))
-    predicted = int(SLACK * sum(memory.values())) + OVERHEAD
+    predicted = int(SLACK * max(sum(memory.values()), demand.beforehand)) + OVERHEAD
     signal = None if length is None else tuple(min(length, s) for s in demand.size)
     parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))
     return Plan(

@@ -6,10 +6,13 @@ import torch
 from scipy.ndimage import convolve, gaussian_filter
 
 import nst_nd
-from nst_nd import scratch
+from nst_nd.domains import ct as ct_module
+from nst_nd.domains import filters
+from nst_nd.domains import spectral as spectral_module
 from nst_nd.domains.filters import filtered
 from nst_nd.domains.metrics.noise import EDGE, noise_at, quiet_squares, spectrum_distance
-from nst_nd.domains.spectral import FINE, Spectrum, kernel_of, spectrum3, spectrum_at, white_noise
+from nst_nd.domains.spectral import FINE, ROUNDS, Place, Spectrum, kernel_of, spectrum3, spectrum_at, white_noise
+from nst_nd.domains.stylize import transfer
 from nst_nd.domains.tissues import BORDERS_HU, tissue_detail
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Grid, Sample
@@ -111,6 +114,36 @@ def test_what_is_protected_is_the_same_and_no_tissue_moves():
         assert abs(float(change.mean())) < 0.6
 
 
+@pytest.mark.parametrize("between", [3.0, 0.8])
+def test_a_sample_of_the_slices_of_a_large_volume_says_what_to_aim_at(between, monkeypatch):
+    shape, apart = (112, 96, 40), (0.8, 0.8, between)
+    content, style = (ct(50 + noise(shape, i, sd, (1.0 - i / 2, 1.0, 0.7)), apart) for i, sd in ((0, 8.0), (1, 25.0)))
+    monkeypatch.setattr(spectral_module, "MEASURED", 112 * 96 * 12)
+    sizes = []
+    rounds = Place.made
+    monkeypatch.setattr(Place, "made", lambda self, *rest: sizes.append(self.data.shape) or rounds(self, *rest))
+    wanted, found = compared(content, style, spectral(content, style))
+    assert sizes == [(112, 96, 12)] * ROUNDS + [shape]
+    assert spectrum_distance(found, wanted) < 0.8
+    assert found.sd == pytest.approx(wanted.sd, rel=0.06)
+
+
+def test_memory_is_planned_before_anything_is_measured(monkeypatch):
+    content, style = anatomy(0, 8.0), anatomy(1, 25.0)
+
+    def never(*_):
+        raise AssertionError("measured before it was known whether there is room")
+
+    monkeypatch.setattr(ct_module, "quiet_squares", never)
+    for method in ("spectral", "both"):
+        said = []
+        with pytest.raises(ConfigError, match="are too little for 128x112x8"):
+            transfer(content, style, settings={"preset": "ct", "method": method, "max_memory": "1M"})
+        with pytest.raises(AssertionError):
+            transfer(content, style, settings={"preset": "ct", "method": method}, on_plan=said.append)
+        assert said[0].startswith("memory plan for 128x112x8")
+
+
 def test_a_mask_keeps_what_is_outside():
     content, style = ct(50 + noise(SHAPE, 0, 8.0)), ct(50 + noise(SHAPE, 1, 25.0))
     inside = np.zeros(SHAPE)
@@ -161,7 +194,7 @@ def test_a_filter_is_a_convolution_piece_by_piece(monkeypatch):
     kernel = np.random.default_rng(1).standard_normal((7, 5, 3)).astype(np.float32)
     wanted = convolve(data, kernel, mode="reflect")
     assert np.abs(filtered(data, kernel) - wanted).max() < 1e-4
-    monkeypatch.setattr(scratch, "PIECE", 512)
+    monkeypatch.setattr(filters, "CONVOLVED", 512)
     assert np.abs(filtered(data, kernel) - wanted).max() < 1e-4
 
 
