@@ -17,9 +17,11 @@ from nst_nd.domains.hounsfield import check_hounsfield
 from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics.noise import EDGE, quiet_squares
 from nst_nd.domains.metrics.running import pieces
+from nst_nd.domains.metrics.volume import TISSUES_HU
 from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.spectral import SpectralMethod
+from nst_nd.domains.spectrum import FINE
 from nst_nd.domains.tissues import smoothed
 from nst_nd.domains.volume import VolumeDomain
 from nst_nd.errors import InputError
@@ -34,6 +36,14 @@ COVERED = 0.98
 FEWEST = 4
 # squares after which the memory that they touched is given back
 RELEASED = 256
+
+
+# with another resolution edges change by design, those of protected voxels on one side
+RESOLUTION_LIMITS: Mapping[str, float | None] = {
+    **{f"hu_bias_{tissue}": None for tissue in TISSUES_HU},
+    **{f"uniform_bias_{tissue}": 1.0 for tissue in TISSUES_HU},
+    "hu_drift": None,
+}
 
 
 class CtDomain(VolumeDomain):
@@ -93,20 +103,24 @@ def with_spectrum(
             else f"noise cannot be measured: {found} quiet squares of {EDGE} voxels in the content's soft tissue and "
             f"{least} in the style's; {FEWEST} are needed"
         )
-        if settings.method == "spectral":
-            raise InputError(f"{said}\nuse method features, or larger volumes")
+        if settings.method == "spectral" or settings.resolution:
+            raise InputError(f"{said}\nuse method features without resolution, or larger volumes")
         prepared.notes.append(f"{said}: features alone")
         return prepared
     total = sum(weight for _, weight, _ in theirs)
     shared = [(sample, weight / total, corners) for sample, weight, corners in theirs]
     lock = settings.lock_mm or 0.0
-    spectral = SpectralMethod(content, shared, squares, _free(content, mask, settings), lock)
+    # bone itself stays, but a voxel beside it is part of its edge
+    edges = _free(content, mask, settings, np.inf) if settings.resolution else None
+    spectral = SpectralMethod(content, shared, squares, _free(content, mask, settings, TISSUE_HU[1]), lock, edges)
     gain = prepared.scaling.gain[0]
 
     def closed(change: Tensor) -> Tensor:
         return _times(spectral.closed(_times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()), gain)
 
     prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
+    if settings.resolution:
+        prepared.notes.append(_resolution_note(spectral))
     return replace(
         prepared,
         start=_times(spectral.change(settings.seed), gain),
@@ -115,6 +129,19 @@ def with_spectrum(
         style_weights=tuple(
             _within(weight, corners) for weight, (_, _, corners) in zip(prepared.style_weights, theirs, strict=True)
         ),
+    )
+
+
+def _resolution_note(spectral: SpectralMethod) -> str:
+    """What was done to edges, for people."""
+    mm = spectral.place.spacing[0]
+    said = ", ".join(
+        f"{float(spectral.ratio[round(f * FINE * mm), 0, 0]):.2f} at {f:g}" for f in (0.2, 0.4, 0.6) if f < 0.5 / mm
+    )
+    return (
+        f"resolution: edges get the style's transfer over the content's as noise tells it ({said} per mm), true of "
+        "linear reconstruction; HU bias is judged in uniform tissue only, drift not at all: bone and air stay as "
+        "they are, so that their edges change on one side"
     )
 
 
@@ -146,13 +173,13 @@ def _squares(sample: Sample, mask: Sample | None) -> NDArray[np.intp]:
     return corners[np.array(covered)]
 
 
-def _free(content: Sample, mask: Sample | None, settings: Settings) -> NDArray[np.bool_]:
-    """[i, j, k]: tissue within the mask that is not protected."""
+def _free(content: Sample, mask: Sample | None, settings: Settings, most: float) -> NDArray[np.bool_]:
+    """[i, j, k]: tissue within the mask that is not protected, below `most` HU after smoothing."""
     data, low = content.data[0], smoothed(content)
     floor, top = settings.protect or (-np.inf, np.inf)
     free: NDArray[np.bool_] = scratch.empty(data.shape, np.bool_)
     for i in pieces(free, data, low):
-        free[i] = (low[i] > TISSUE_HU[0]) & (low[i] < TISSUE_HU[1]) & (data[i] >= floor) & (data[i] <= top)
+        free[i] = (low[i] > TISSUE_HU[0]) & (low[i] < most) & (data[i] >= floor) & (data[i] <= top)
         if mask is not None:
             free[i] &= mask.data[:, i].mean(axis=0) > 0
     return free

@@ -106,6 +106,9 @@ class Settings(Model):
         "features",
         description="features: optimise; ct also spectral: filter and noise, in seconds; both: features from there",
     )
+    resolution: bool = Field(
+        False, description="ct: edges get the style's resolution too, as far as noise tells it; off: edges stay"
+    )
     original_colors: bool = Field(False, description="images: only the luminance is restyled")
     window: tuple[float, float] | None = Field(None, description="ct, volume: values mapped to 0..255 model units")
     intensity: Literal["auto", "shared", "own"] = Field(

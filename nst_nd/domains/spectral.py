@@ -5,9 +5,11 @@ With P the noise power spectrum of the content and T that of the style, both mea
     filter    gain g = sqrt(T / P), at most MOST_GAIN, on each tissue's own detail, faded out at edges of the content
     noise     Gaussian with the power T - g^2 P that is missing then
 
-Spectra are those of squares in the plane with their covariance from slice to slice, at every lag that has squares: a
-three-dimensional spectrum by Blackman & Tukey (1958). Style and content are compared in mm. It takes seconds (minutes
-on the largest volumes), and is where the optimiser starts.
+Where another resolution is asked for, everything is filtered with H of resolution.py first, edges included; they get
+noise with the power T - H^2 P, and tissue's own detail what is left, g / H, with amplification up to MOST_SHARPER.
+
+Style and content are compared in mm. It takes seconds (a minute or two on the largest volumes), and is where the
+optimiser starts.
 """
 
 from __future__ import annotations
@@ -19,26 +21,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd import scratch
 from nst_nd.domains.filters import detail, filtered, filtered_bytes, smoothed
-from nst_nd.domains.metrics.noise import EDGE, residuals
+from nst_nd.domains.metrics.noise import EDGE
 from nst_nd.domains.metrics.running import pieces
+from nst_nd.domains.resolution import MOST_SHARPER, transfer_ratio
+from nst_nd.domains.spectrum import FINE, MOST_LAGS, Corners, Spectrum, ramp_of, spectrum3, spectrum_at
 from nst_nd.domains.tissues import flatness, lock_of, tissue_detail
 from nst_nd.sample import Sample
 
-Corners = Int[NDArray[np.intp], "_ 3"]
-# positions of a filter in the plane
-FINE = 2 * EDGE
-# slices apart at which covariance is still looked for, in mm, and never more than so many
-REACH_MM, MOST_LAGS = 6.0, 8
 # amplifying more would bring up rounding and anatomy instead of noise
 MOST_GAIN = 2.0
-# frequencies below are anatomy's, and locked: gain 1 and no noise; from FULL on everything is done
-NONE_PER_MM, FULL_PER_MM = 0.08, 0.12
 # without a lock, tissues lose what is slower than this
 LOCK_MM = 3.0
 # of measuring what was reached and aiming again, on at most so many voxels
@@ -46,90 +43,33 @@ ROUNDS, MEASURED = 5, 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """Noise of a scan. power: [lag, EDGE, EDGE], mean F_k conj(F_k+lag) / (EDGE dx EDGE dy), HU^2 mm^2 per lag.
-
-    step: mm in the plane (two axes) and from slice to slice.
-    """
-
-    power: Float[NDArray[np.float64], "lag u v"]
-    step: tuple[float, float, float]
-
-    def like(self, other: Spectrum) -> Float[NDArray[np.float64], "lag u v"]:
-        """These powers at the lags (in mm) and frequencies (per mm) of another; 0 beyond what was measured."""
-        from scipy.interpolate import RegularGridInterpolator
-
-        wrapped = np.pad(np.fft.fftshift(self.power, axes=(1, 2)), ((0, 0), (0, 1), (0, 1)), mode="wrap")
-        axes = [np.arange(-EDGE // 2, EDGE // 2 + 1) / (EDGE * mm) for mm in self.step[:2]]
-        lags = np.arange(len(wrapped) + 1) * self.step[2]
-        padded = np.concatenate([wrapped, np.zeros_like(wrapped[:1])])
-        at = RegularGridInterpolator((lags, *axes), padded, bounds_error=False, fill_value=0.0)
-        wanted = [np.arange(len(other.power)) * other.step[2], *(np.fft.fftfreq(EDGE, mm) for mm in other.step[:2])]
-        found: NDArray[np.float64] = at(np.stack(np.meshgrid(*wanted, indexing="ij"), axis=-1))
-        return found
-
-
-def spectrum_at(
-    data: NDArray[Any], corners: Corners, step: Sequence[float], plus: NDArray[np.float32] | None = None
-) -> Spectrum:
-    """The spectrum of noise of [i, j, k] in these squares, a quadratic surface taken off each.
-
-    corners: first voxels. step: mm per axis. plus: [i, j, k], counted as added to data.
-    """
-    window = np.outer(np.hanning(EDGE + 2)[1:-1], np.hanning(EDGE + 2)[1:-1])
-    window /= np.sqrt(np.mean(window**2))
-    lags = min(MOST_LAGS, 1 + max(1, round(REACH_MM / step[2])), data.shape[2])
-    total, count, variance = np.zeros((lags, EDGE, EDGE)), np.zeros(lags), 0.0
-    order = np.lexsort((corners[:, 2], corners[:, 1], corners[:, 0]))
-    corners = corners[order]
-    starts = np.flatnonzero(np.any(np.diff(corners[:, :2], axis=0, prepend=-1), axis=1))
-    for column in np.split(corners, starts[1:]):  # one place in the plane, all of its slices
-        squares = _squares(data, column)
-        if plus is not None:
-            squares = squares + _squares(plus, column)
-        noise = residuals(squares)
-        variance += (noise**2).sum()
-        waves = np.fft.fft2(noise * window)
-        for lag in range(lags):
-            near = np.flatnonzero(np.isin(column[:, 2] + lag, column[:, 2]))
-            far = np.searchsorted(column[:, 2], column[near, 2] + lag)
-            total[lag] += (waves[near] * waves[far].conj()).real.sum(axis=0)
-            count[lag] += len(near)
-        scratch.release(data, *(() if plus is None else (plus,)))
-    # the window gives the shape without leakage, and looks at the middle of a square; all of it says how much there is
-    much = variance * EDGE**2 / max(float(total[0].sum()), 1e-12)
-    power = total * much / np.maximum(count, 1)[:, None, None] * (step[0] * step[1] / EDGE**2)
-    return Spectrum(_smoothed(power), (step[0], step[1], step[2]))
-
-
-def _squares(data: NDArray[Any], corners: NDArray[np.intp]) -> NDArray[np.floating[Any]]:
-    return np.stack([data[i : i + EDGE, j : j + EDGE, k] for i, j, k in corners])
-
-
-def _smoothed(power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over neighbouring frequencies: a periodogram's own scatter is as large as itself."""
-    from scipy.ndimage import gaussian_filter
-
-    smooth: NDArray[np.float64] = gaussian_filter(power, (0.0, 0.7, 0.7), mode="wrap")
-    return smooth
-
-
-@dataclass(frozen=True)
 class Recipe:
     """What the method does. gain: [FINE, FINE, depth], 1: nothing. missing: HU^2 mm^2 there, to be added."""
 
-    gain: Float[NDArray[np.float64], "u v w"]
+    gain: Float[NDArray[np.float64], "u v _"]
     missing: Float[NDArray[np.float64], "u v w"]
 
     @classmethod
-    def of(cls, own: Spectrum, aim: Float[NDArray[np.float64], "u v w"]) -> Recipe:
+    def of(cls, own: Spectrum, aim: Float[NDArray[np.float64], "u v w"], most: float = MOST_GAIN) -> Recipe:
         """From a content's spectrum and the one to be reached, both as `spectrum3` gives them."""
         power = spectrum3(own.power)
-        ramp = _ramp(own)
-        gain = 1.0 + ramp * (
-            np.minimum(np.sqrt(aim / np.maximum(power, max(1e-6 * float(power.max()), 1e-12))), MOST_GAIN) - 1.0
-        )
-        return cls(gain, ramp**2 * np.maximum(aim - gain**2 * power, 0.0))
+        wanted = np.sqrt(aim / np.maximum(power, max(1e-6 * float(power.max()), 1e-12)))
+        return cls.with_gain(1.0 + ramp_of(own) * (np.minimum(wanted, most) - 1.0), own, aim)
+
+    @classmethod
+    def with_gain(
+        cls, gain: Float[NDArray[np.float64], "u v _"], own: Spectrum, aim: Float[NDArray[np.float64], "u v w"]
+    ) -> Recipe:
+        """With this gain, and the noise that is missing then."""
+        return cls(gain, ramp_of(own) ** 2 * np.maximum(aim - gain**2 * spectrum3(own.power), 0.0))
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What another resolution does. gain: [FINE, FINE, 1] on everything; change: [i, j, k] in HU, None: nothing."""
+
+    gain: Float[NDArray[np.float64], "u v _"]
+    change: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True)
@@ -138,6 +78,7 @@ class Place:
 
     data: [i, j, k] in HU; spacing: mm; squares: first voxels of the quiet ones. within: see tissue_detail; flat: see
     flatness; free: [1, 1, i, j, k], 1 where anything may change. lock: sigma in samples per axis, None: no lock.
+    edges: [i, j, k], 1 where voxels get another resolution; None: nowhere.
     """
 
     data: NDArray[Any]
@@ -147,18 +88,45 @@ class Place:
     flat: NDArray[np.float32]
     free: Tensor
     lock: tuple[float, ...] | None
+    edges: NDArray[np.float32] | None
 
     def spectrum(self, plus: NDArray[np.float32] | None = None) -> Spectrum:
         """Of its noise; plus: [i, j, k] in HU, counted as added to it."""
         return spectrum_at(self.data, self.squares, self.spacing, plus)
 
-    def made(self, recipe: Recipe, white: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[i, j, k] in HU: what a recipe adds here, after the lock and the borders. white: noise of variance 1."""
-        made = filtered(self.within, kernel_of(recipe.gain - 1.0))
-        noise = filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
+    def made(self, recipe: Recipe, white: NDArray[np.float32], resolved: Resolved) -> NDArray[np.float32]:
+        """[i, j, k] in HU: what a recipe adds here, after the lock and the borders. white: noise of variance 1.
+
+        resolved: what edges have got already, see there; tissue's own detail has had that gain then.
+        """
+        made, noise = filtered(self.within, kernel_of(recipe.gain - resolved.gain)), self._noise(recipe, white)
+        if resolved.change is not None:
+            for i in pieces(noise, self.flat):
+                noise[i] *= self.flat[i]
         for i in pieces(made, self.flat, noise):
             made[i] = made[i] * self.flat[i] + noise[i]
-        return self.allowed(made)
+        made = self.allowed(made)
+        if resolved.change is not None:
+            for i in pieces(made, resolved.change):
+                made[i] += resolved.change[i]
+        return made
+
+    def resolved(self, recipe: Recipe, white: NDArray[np.float32]) -> Resolved:
+        """What a recipe makes of everything, and the noise that edges lack then.
+
+        No lock holds here: the recipe leaves low frequencies alone. What is kept bit for bit does not pass on what its
+        own blur would take from it, so that means next to bone and air may move by some HU.
+        """
+        if self.edges is None:
+            return Resolved(recipe.gain, None)
+        made, noise = filtered(self.data, kernel_of(recipe.gain - 1.0)), self._noise(recipe, white)
+        for i in pieces(made, self.edges, self.flat, noise):
+            made[i] = (made[i] + noise[i] * (1.0 - self.flat[i])) * self.edges[i]
+        return Resolved(recipe.gain, made)
+
+    def _noise(self, recipe: Recipe, white: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is missing, of white noise of variance 1."""
+        return filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
 
     def allowed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the lock and the borders let through."""
@@ -188,6 +156,7 @@ class Place:
             within=_slices(self.within, some),
             flat=_slices(self.flat, some),
             free=torch.from_numpy(_slices(self.free[0, 0].numpy(), some))[None, None],
+            edges=None if self.edges is None else _slices(self.edges, some),
         )
 
 
@@ -203,7 +172,8 @@ class SpectralMethod:
     """The method for one content and its styles.
 
     styles: sample, share of the whole, and first voxels of its quiet squares; squares: those of the content. free:
-    where anything may change. lock_mm: lower frequencies than this Gaussian's stay the content's; 0: none do.
+    where anything may change. lock_mm: lower frequencies than this Gaussian's stay the content's; 0: none do. edges:
+    where edges get the style's resolution; None: nowhere.
     """
 
     def __init__(
@@ -213,6 +183,7 @@ class SpectralMethod:
         squares: Corners,
         free: Bool[NDArray[np.bool_], "i j k"],
         lock_mm: float,
+        edges: Bool[NDArray[np.bool_], "i j k"] | None = None,
     ) -> None:
         mask = scratch.piecewise(np.positive, free[None].view(np.uint8), nc=1, dtype=np.float32)
         self.place = Place(
@@ -223,12 +194,18 @@ class SpectralMethod:
             flatness(content, squares, EDGE),
             torch.from_numpy(mask)[None],
             lock_of(content, lock_mm) if lock_mm else None,
+            None,
         )
+        if edges is not None:
+            everywhere = scratch.piecewise(np.positive, edges[None].view(np.uint8), nc=1, dtype=np.float32)
+            self.place = replace(self.place, edges=everywhere[0])
         self.own = self.place.spectrum()
-        goal = np.zeros_like(self.own.power)
+        goal: NDArray[np.float64] = np.zeros_like(self.own.power)
         for style, share, corners in styles:
             goal += share * spectrum_at(style.data[0], corners, style.grid.spacing).like(self.own)
         self.target = spectrum3(goal)
+        self.most = MOST_GAIN if edges is None else MOST_SHARPER
+        self.ratio = transfer_ratio(self.own, goal[0]) if edges is not None else np.ones((FINE, FINE, 1))
 
     def change(self, seed: int) -> NDArray[np.float32]:
         """[i, j, k] in HU: what to add to the content. seed: of the noise.
@@ -236,17 +213,21 @@ class SpectralMethod:
         What the lock and the borders take away is made up for: the result is measured and aimed again, ROUNDS times.
         On a large volume that is found out on a sample of its slices.
         """
-        white = white_noise(self.place.data.shape, seed)
         near = self.place.sample_of()
         whole = near is self.place
-        here = white if whole else white_noise(near.data.shape, seed)
+        sharp = Recipe.with_gain(self.ratio, self.own, self.target)
+        white = white_noise(near.data.shape, seed)
+        resolved = near.resolved(sharp, white)
         own = self.own if whole else near.spectrum()
         aim, found = self.target, np.zeros(0, np.float32)
         for _ in range(ROUNDS):
-            found = near.made(Recipe.of(own, aim), here)
+            found = near.made(Recipe.of(own, aim, self.most), white, resolved)
             reached = spectrum3(near.spectrum(plus=found).power)
             aim = aim * np.clip(self.target / np.maximum(reached, 1e-9), 0.5, 2.0)
-        return found if whole else self.place.made(Recipe.of(self.own, aim), white)
+        if whole:
+            return found
+        white = white_noise(self.place.data.shape, seed)
+        return self.place.made(Recipe.of(self.own, aim, self.most), white, self.place.resolved(sharp, white))
 
     def closed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """A change [i, j, k] in HU after one more filter, which gives the result the styles' spectrum.
@@ -267,41 +248,16 @@ class SpectralMethod:
         return more
 
 
-def spectrum3(power: Float[NDArray[np.float64], "lag u v"]) -> Float[NDArray[np.float64], "fine_u fine_v w"]:
-    """[FINE, FINE, depth], HU^2 mm^2: spectrum over lags as well, which taper to 0; never below 0.
-
-    Finer than the squares can tell apart, so that a filter may begin sharply.
-    """
-    lags = len(power)
-    taper = 1.0 - np.arange(lags) / lags  # Bartlett's: its transform is nowhere negative
-    tapered = power * taper[:, None, None]
-    whole = np.moveaxis(np.concatenate([tapered, tapered[:0:-1]]), 0, -1)
-    covariance = np.fft.fftshift(np.fft.ifft2(whole, axes=(0, 1)), axes=(0, 1))
-    margin = (FINE - EDGE) // 2
-    covariance = np.pad(covariance, ((margin, margin), (margin, margin), (0, 0)))
-    fine = np.fft.fftn(np.fft.ifftshift(covariance, axes=(0, 1))).real
-    found: NDArray[np.float64] = np.maximum(fine, 0.0)
-    return found
-
-
 def kernel_of(response: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The kernel, odd sizes, whose transfer is this real, even response, up to a taper at its ends."""
-    kernel = np.fft.fftshift(np.fft.ifftn(response).real)
-    kernel = kernel[tuple(slice(1 - n % 2, None) for n in kernel.shape)]  # an odd size has a middle
-    for axis, n in enumerate(kernel.shape):
-        if axis < 2:
-            window = np.hanning(n + 2)[1:-1] ** 0.5
-            kernel = kernel * window.reshape([-1 if a == axis else 1 for a in range(3)])
+    """The kernel, odd sizes, whose transfer is this real, even response, up to a taper at its ends in the plane."""
+    whole = np.fft.fftshift(np.fft.ifftn(response).real)
+    kernel: NDArray[np.float64] = whole[tuple(slice(1 - n % 2, None) for n in whole.shape)]  # an odd size has a middle
+    u, v = (np.hanning(n + 2)[1:-1] for n in kernel.shape[:2])
+    taper = np.outer(u, v)[..., None]
+    kernel *= np.sqrt(taper)
+    # what a constant becomes is exact
+    kernel += taper * ((response[0, 0, 0] - kernel.sum()) / (taper.sum() * kernel.shape[2]))
     return kernel.astype(np.float32)
-
-
-def _ramp(spectrum: Spectrum) -> NDArray[np.float64]:
-    """[FINE, FINE, 1]: 0 where frequencies are anatomy's, 1 where they are noise's."""
-    u, v = (np.fft.fftfreq(FINE, mm) for mm in spectrum.step[:2])
-    f = np.hypot(u[:, None], v[None, :])
-    rise = np.clip((f - NONE_PER_MM) / (FULL_PER_MM - NONE_PER_MM), 0.0, 1.0)
-    ramp: NDArray[np.float64] = (0.5 - 0.5 * np.cos(np.pi * rise))[..., None]
-    return ramp
 
 
 def white_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:

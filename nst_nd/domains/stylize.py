@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.domains import PRESETS, metrics
-from nst_nd.domains.ct import with_spectrum
+from nst_nd.domains.ct import RESOLUTION_LIMITS, with_spectrum
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain
 from nst_nd.domains.filters import added
@@ -37,6 +37,7 @@ ONLY = {
     "lock_mm": ("volume",),
     "protect": ("volume",),
     "region": ("volume",),
+    "resolution": ("volume",),
 }
 
 
@@ -71,6 +72,8 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
         if layers in settings:  # the preset's weights belong to the preset's layers
             defaults.pop(f"{layers.removesuffix('s')}_weights", None)
     given = dict(settings)
+    if given.get("resolution") and preset == "ct":
+        defaults["limits"] = {**defaults.get("limits", {}), **RESOLUTION_LIMITS}
     if isinstance(given.get("limits"), Mapping):  # one limit changed leaves the others as they are
         given["limits"] = {**defaults.get("limits", {}), **given["limits"]}
     try:
@@ -84,6 +87,8 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
     if resolved.method != "features" and preset != "ct":
         raise ConfigError(f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are ct's)")
+    if resolved.resolution and resolved.method == "features":
+        raise ConfigError("resolution: is part of the spectral method; use preset ct with method both or spectral")
     if idle:
         kinds = " and ".join(ONLY[idle[0]])
         raise ConfigError(f"{', '.join(idle)}: works on {kinds} only; the preset is {preset}\nleave it out")
@@ -268,8 +273,10 @@ class _Run:
         if settings.method == "features" or (settings.method == "both" and settings.iterations == 0):
             return
         if self.content is None:
-            if settings.method == "spectral":
-                raise ConfigError("method spectral needs a content; use method features for a texture")
+            if settings.method == "spectral" or settings.resolution:
+                raise ConfigError(
+                    "method spectral and resolution need a content; use method features without them for a texture"
+                )
             return
         self.prepared = with_spectrum(self.content, self.styles, self.mask, self.prepared, settings)
         if self.prepared.start is not None:

@@ -11,7 +11,8 @@ from nst_nd.domains import filters
 from nst_nd.domains import spectral as spectral_module
 from nst_nd.domains.filters import filtered
 from nst_nd.domains.metrics.noise import EDGE, noise_at, quiet_squares, spectrum_distance
-from nst_nd.domains.spectral import FINE, ROUNDS, Place, Spectrum, kernel_of, spectrum3, spectrum_at, white_noise
+from nst_nd.domains.spectral import ROUNDS, Place, kernel_of, white_noise
+from nst_nd.domains.spectrum import FINE, Spectrum, spectrum3, spectrum_at
 from nst_nd.domains.stylize import transfer
 from nst_nd.domains.tissues import BORDERS_HU, tissue_detail
 from nst_nd.errors import ConfigError, InputError

@@ -36,6 +36,7 @@ CT_METRICS = (
     *(f"{name}_{when}" for name in _EACH for when in ("before", "after", "style")),
     *(f"{name}_{when}" for name in _FAR for when in ("before", "after")),
     *(f"hu_bias_{tissue}" for tissue in TISSUES_HU),
+    *(f"uniform_bias_{tissue}" for tissue in TISSUES_HU),
     *("nps_worse", "hu_drift", "false_edges", "ssim", "psnr", "protected_changed"),
 )
 
@@ -49,17 +50,19 @@ def ct_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, floa
     nps3d_distance (dB, of the spectrum in the plane and across slices), noise_slice_correlation (of neighbouring
     slices), noise_across_correlation (3 mm across slices): see spectrum3d.py.
     edge_f50: per mm, where the transfer of strong edges falls to a half: relative, see content_edges.py.
-    hu_bias_lung, _fat, _soft: mean of result less content, away from the tissue's border. hu_drift: 99th percentile
-    inside of the body of what the change moves at low frequencies. false_edges: share of uniform soft tissue of the
-    content where the result's gradient exceeds the 99.9th percentile of the content's, over the larger of the same
-    share of the content and of the style. ssim, psnr (dB): of result and content in -1000 to 400 HU, data range 1400,
-    slice by slice, see similarity.py. protected_changed: voxels of the content below -990 or above 400 HU whose
-    value is another one now.
+    hu_bias_lung, _fat, _soft: mean of result less content, away from the tissue's border. uniform_bias_*: the same
+    where the content is uniform, as in false_edges. hu_drift: 99th percentile inside of the body of what the change
+    moves at low frequencies. false_edges: share of uniform soft tissue of the content where the result's gradient
+    exceeds the 99.9th percentile of the content's, over the larger of the same share of the content and of the
+    style. ssim, psnr (dB): of result and content in -1000 to 400 HU, data range 1400, slice by slice, see
+    similarity.py. protected_changed: voxels of the content below -990 or above 400 HU whose value is another one
+    now.
     """
     found = _noise(content, style, result) | _edge_f50(content, style, result)
     found["nps_worse"] = _growth(found["nps_distance_before"], found["nps_distance_after"])
     for tissue, limits in TISSUES_HU.items():
         found[f"hu_bias_{tissue}"] = _bias(content.data[0], result.data[0], _tissue(content, limits))
+        found[f"uniform_bias_{tissue}"] = _bias(content.data[0], result.data[0], _uniform(content, limits))
     found["hu_drift"] = _drift(content, result)
     found["false_edges"] = _false_edges(content, style, result)
     found["ssim"] = ssim(content.data[0], result.data[0])
@@ -148,12 +151,12 @@ def _gathered(
 
 def _false_edges(content: Sample, style: Sample, result: Sample) -> float:
     """See ct_metrics; NaN without uniform soft tissue in the content."""
-    where = _uniform(content)
+    where = _uniform(content, TISSUES_HU["soft"])
     if not where.any():
         return np.nan
     limit = percentiles(_edges(content, where), (99.9,))[0]
     own, after = (_share_above(_edges(s, where), limit) for s in (content, result))
-    allowed = max(own, _share_above(_edges(style, _uniform(style)), limit))
+    allowed = max(own, _share_above(_edges(style, _uniform(style, TISSUES_HU["soft"])), limit))
     return after / allowed if allowed > 0 else (0.0 if after == 0 else np.inf)
 
 
@@ -163,9 +166,9 @@ def _share_above(values: NDArray[np.floating[Any]], limit: float) -> float:
     return above / values.size if values.size else 0.0
 
 
-def _uniform(sample: Sample) -> NDArray[np.bool_]:
-    """[*space]: soft tissue whose slope in the plane, at SMOOTHING_MM, stays below UNIFORM_HU per voxel."""
-    inside = _tissue(sample, TISSUES_HU["soft"])
+def _uniform(sample: Sample, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    """[*space]: tissue whose slope in the plane, at SMOOTHING_MM, stays below UNIFORM_HU per voxel."""
+    inside = _tissue(sample, limits)
     low = gaussian(sample.data[0], _in_plane(sample, SMOOTHING_MM), np.float32)
     for i in pieces(low, inside):
         inside[i] &= _slope(low, i) < UNIFORM_HU
