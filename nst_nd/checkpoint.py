@@ -164,7 +164,8 @@ def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[s
 
     How much memory there is does not belong to it: the checkpoint has the plan.
     """
-    settings = job.model_dump(mode="json", exclude={"output", "max_memory", "content", "style", "mask"})
+    settings = job.model_dump(mode="json", exclude={"output", "max_memory", "content", "style", "mask", "labels"})
+    settings["style"] = [style.model_dump(mode="json", exclude={"path", "mask"}) for style in job.style]
     inputs = {f"{i} {file['role']}": file["sha256"] for i, file in enumerate(files)}
     return {
         "settings": settings,

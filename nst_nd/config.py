@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from nst_nd.domains.settings import Model, Positive, Settings
 from nst_nd.sample import Kind
@@ -22,6 +22,14 @@ class StyleFile(Model):
     path: str = Field(min_length=1, description="a file of the content's kind")
     weight: Positive = Field(1.0, description="share among several styles")
     mask: str | None = Field(None, description="a file of the style's size, 0 to 1: where its statistics are taken")
+    labels: tuple[NonNegativeInt, ...] = Field(
+        (), description="with a label map: a label or several, the part of the content that this style is for"
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int) else value
 
 
 class Job(Settings):
@@ -34,6 +42,9 @@ class Job(Settings):
         description="the file to write; its suffix says the format; .dicom: a folder, derived from a DICOM content",
     )
     mask: str | None = Field(None, description="a file of the content's size, 0 to 1: 0 keeps the content bit for bit")
+    labels: str | None = Field(
+        None, min_length=1, description="a label map of the content's size: each style says which labels it is for"
+    )
     size: tuple[PositiveInt, ...] | None = Field(
         None, description="texture: width x height, i x j x k or samples; a list or like 256x256; absent: the style's"
     )

@@ -188,6 +188,7 @@ def _seen_from(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     out = {**values, **{key: as_items(key, values[key]) for key in WORD_IS if key in values}}
     seen(out, "content")
     seen(out, "mask")
+    seen(out, "labels")
     seen(out, "init", INIT_WORDS)
     for item in (item for key in WORD_IS for item in out.get(key, ()) if isinstance(item, dict)):
         for key in ("path", "mask", "weights"):

@@ -26,6 +26,7 @@ from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, Interrupted, OutputError
 from nst_nd.io import check_source, codec_for, folder_of, load, save, suffix_of
 from nst_nd.io.atomic import refuse_existing
+from nst_nd.io.image import stored_numbers
 from nst_nd.sample import Sample
 from nst_nd.sidecar import companions, described, plain, shown, sidecar_of, steps_table, versions, write_sidecar
 
@@ -65,6 +66,7 @@ class _Inputs:
     styles: list[Style]
     init: Sample | None
     mask: Sample | None
+    labels: Sample | None
     size: tuple[int, ...] | None
 
     @property
@@ -110,6 +112,7 @@ def run_job(
         size=inputs.size,
         init=inputs.init,
         mask=inputs.mask,
+        labels=inputs.labels,
         on_step=on_step,
         should_stop=should_stop,
         on_plan=on_plan,
@@ -171,7 +174,7 @@ def _roles(job: Job) -> list[tuple[str, Path]]:
     roles: list[tuple[str, str | None]] = [("content", job.content)]
     for style in job.style:
         roles += [("style", style.path), ("style mask", style.mask)]
-    roles += [("mask", job.mask), ("init", None if job.init in INIT_WORDS else job.init)]
+    roles += [("mask", job.mask), ("labels", job.labels), ("init", None if job.init in INIT_WORDS else job.init)]
     roles += [("weights", extractor.weights) for extractor in job.extractor]
     return [(role, Path(path)) for role, path in roles if path is not None]
 
@@ -188,10 +191,11 @@ def _read(job: Job) -> _Inputs:
     if job.channels and not suffixes & set(_WITH_AXES):
         raise ConfigError(f"channels: is for {', '.join(_WITH_AXES)} files")
     content = None if job.content is None else read(job.content)
-    styles = [Style(read(s.path), s.weight, None if s.mask is None else read(s.mask)) for s in job.style]
+    styles = [Style(read(s.path), s.weight, None if s.mask is None else read(s.mask), s.labels) for s in job.style]
     init = None if job.init in INIT_WORDS else read(job.init)
     mask = None if job.mask is None else read(job.mask)
-    return _Inputs(content, styles, init, mask, _texture_size(job, styles[0].sample))
+    labels = None if job.labels is None else stored_numbers(read(job.labels))
+    return _Inputs(content, styles, init, mask, labels, _texture_size(job, styles[0].sample))
 
 
 def _check_init(job: Job) -> None:
@@ -232,7 +236,7 @@ def _notes(job: Job, inputs: _Inputs) -> list[str]:
     samples = [inputs.content]
     for style in inputs.styles:
         samples += [style.sample, style.mask]
-    samples += [inputs.mask, inputs.init]
+    samples += [inputs.mask, inputs.labels, inputs.init]
     read = [sample for sample in samples if sample is not None]
     return [f"{shown(path)}: {note}" for path, sample in zip(_files(job), read, strict=False) for note in sample.notes]
 

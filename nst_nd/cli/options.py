@@ -47,6 +47,14 @@ Iterations = Annotated[int | None, typer.Option("--iterations", help="Optimiser 
 Init = Annotated[str | None, typer.Option("--init", metavar="content|noise|style|FILE", help="What to start from.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw; 0 if absent.")]
 Mask = Annotated[str | None, typer.Option("--mask", metavar="FILE", help="0 to 1; 0 keeps the content bit for bit.")]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="FILE", help="Label map of the content; what no style is for stays as it is."),
+]
+StyleLabels = Annotated[
+    list[str] | None,
+    typer.Option("--style-label", metavar="N[,N]", help="Labels that a style is for; once for each style."),
+]
 StyleMasks = Annotated[
     list[str] | None,
     typer.Option("--style-mask", metavar="FILE", help="0 to 1: where a style counts; once for each style."),

@@ -38,6 +38,8 @@ def stylize(
     seed: o.Seed = None,
     mask: o.Mask = None,
     style_mask: o.StyleMasks = None,
+    labels: o.Labels = None,
+    style_label: o.StyleLabels = None,
     device: o.Device = None,
     max_memory: o.MaxMemory = None,
     resume: o.Resume = False,
@@ -63,12 +65,15 @@ def stylize(
     nst-nd stylize smooth.nii.gz sharp.nii.gz -o out.nii.gz --preset ct
     nst-nd stylize ct_series/ sharp.nii.gz -o out.dicom --preset ct
     nst-nd stylize a.png b.png c.png -o out.png --set style.0.weight=3
+    nst-nd stylize a.nii b.nii c.nii -o out.nii --labels organs.nii \\
+        --style-label 1 --style-label 2,3
     """
     del debug  # main looks for it
-    draft = _draft(config, {"content": content, "style": _styles(style, style_mask), "output": output}, sets)
+    styles = _styles(style, style_mask, style_label)
+    draft = _draft(config, {"content": content, "style": styles, "output": output}, sets)
     _put(draft, preset=preset, content_weight=content_weight, style_weight=style_weight, iterations=iterations)
-    _put(draft, init=init, seed=seed, mask=mask, device=device, max_memory=max_memory, kind=kind, rate=rate)
-    _put(draft, channels=channels or None)
+    _put(draft, init=init, seed=seed, mask=mask, labels=labels, device=device, max_memory=max_memory)
+    _put(draft, kind=kind, rate=rate, channels=channels or None)
     return _perform(draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json)
 
 
@@ -191,12 +196,16 @@ def _put(draft: Draft, **options: Any) -> None:
         draft.put(f"--{key.replace('_', '-')}", **{key: value.value if isinstance(value, Enum) else value})
 
 
-def _styles(paths: list[str], masks: list[str] | None) -> list[dict[str, Any]]:
-    if masks and len(masks) != len(paths):
-        raise ConfigError(
-            f"--style-mask: got {len(masks)} for {len(paths)} styles; allowed: one for each, in their order"
-        )
-    return [{"path": path, "mask": mask} for path, mask in zip_longest(paths, masks or [])]
+def _styles(paths: list[str], masks: list[str] | None, labels: list[str] | None = None) -> list[dict[str, Any]]:
+    for option, given in (("--style-mask", masks), ("--style-label", labels)):
+        if given and len(given) != len(paths):
+            raise ConfigError(
+                f"{option}: got {len(given)} for {len(paths)} styles; allowed: one for each, in their order"
+            )
+    return [
+        {"path": path, "mask": mask, "labels": [] if label is None else label.split(",")}
+        for path, mask, label in zip_longest(paths, masks or [], labels or [])
+    ]
 
 
 def _perform(

@@ -86,50 +86,83 @@ class CtDomain(VolumeDomain):
 
 
 def with_spectrum(
-    content: Sample, styles: Sequence[Style], mask: Sample | None, prepared: Prepared, settings: Settings
+    content: Sample,
+    styles: Sequence[Style],
+    parts: Sequence[tuple[Sequence[int], Sample | None]],
+    prepared: Prepared,
+    settings: Settings,
 ) -> Prepared:
     """The prepared inputs with the change by the spectral method as their start; features learn in quiet squares.
 
-    As they are, and a note, where there is too little quiet soft tissue to measure noise in, or several channels; an
-    InputError where nothing else was asked for.
+    parts: of the content, each the numbers of its styles and its mask. One with too little quiet soft tissue to measure
+    noise in, or several channels, is left to the features, with a note; an InputError where nothing else was asked for.
     """
-    squares = _squares(content, mask)
-    theirs = [(style.sample, style.weight, _squares(style.sample, style.mask)) for style in styles]
-    found, least = len(squares), min(len(corners) for _, _, corners in theirs)
-    if min(found, least) < FEWEST or content.nc > 1:
-        said = (
-            f"a volume with {content.nc} channels has no noise spectrum here"
-            if content.nc > 1
-            else f"noise cannot be measured: {found} quiet squares of {EDGE} voxels in the content's soft tissue and "
-            f"{least} in the style's; {FEWEST} are needed"
-        )
-        if settings.method == "spectral" or settings.resolution:
-            raise InputError(f"{said}\nuse method features without resolution, or larger volumes")
-        prepared.notes.append(f"{said}: features alone")
+    if content.nc > 1:
+        _leave(f"a volume with {content.nc} channels has no noise spectrum here", prepared, settings)
         return prepared
-    total = sum(weight for _, weight, _ in theirs)
-    shared = [(sample, weight / total, corners) for sample, weight, corners in theirs]
-    lock = settings.lock_mm or 0.0
-    # bone itself stays, but a voxel beside it is part of its edge
-    edges = _free(content, mask, settings, np.inf) if settings.resolution else None
-    spectral = SpectralMethod(content, shared, squares, _free(content, mask, settings, TISSUE_HU[1]), lock, edges)
+    weights, style_weights = list(prepared.regions or (prepared.weight,)), list(prepared.style_weights)
+    methods: list[SpectralMethod] = []
+    for region, (numbers, mask) in enumerate(parts):
+        own = [styles[number] for number in numbers]
+        squares, theirs = _squares(content, mask), [_squares(style.sample, style.mask) for style in own]
+        found, least = len(squares), min(map(len, theirs))
+        if min(found, least) < FEWEST:
+            said = f"noise cannot be measured: {found} quiet squares of {EDGE} voxels in the content's soft tissue and "
+            _leave(f"{said}{least} in the style's; {FEWEST} are needed", prepared, settings)
+            continue
+        prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
+        methods.append(_method(content, own, squares, theirs, mask, settings))
+        weights[region] = _within(weights[region], squares)
+        for number, corners in zip(numbers, theirs, strict=True):
+            style_weights[number] = _within(style_weights[number], corners)
+        if settings.resolution:
+            prepared.notes.append(_resolution_note(methods[-1]))
+    if not methods:
+        return prepared
     gain = prepared.scaling.gain[0]
 
     def closed(change: Tensor) -> Tensor:
-        return _times(spectral.closed(_times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()), gain)
+        hu = _times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()
+        for method in methods:
+            hu = method.closed(hu)
+        return _times(hu, gain)
 
-    prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
-    if settings.resolution:
-        prepared.notes.append(_resolution_note(spectral))
+    start = methods[0].change(settings.seed)
+    for n, method in enumerate(methods[1:], start=1):
+        more = method.change(settings.seed + n)
+        for i in pieces(start, more):
+            start[i] += more[i]
     return replace(
         prepared,
-        start=_times(spectral.change(settings.seed), gain),
+        start=_times(start, gain),
         closed=closed,
-        weight=_within(prepared.weight, squares),
-        style_weights=tuple(
-            _within(weight, corners) for weight, (_, _, corners) in zip(prepared.style_weights, theirs, strict=True)
-        ),
+        weight=prepared.weight if prepared.regions else weights[0],
+        regions=tuple(w for w in weights if w is not None) if prepared.regions else (),
+        style_weights=tuple(style_weights),
     )
+
+
+def _leave(said: str, prepared: Prepared, settings: Settings) -> None:
+    """To the features, with a note; InputError where they are not all that was asked for."""
+    if settings.method == "spectral" or settings.resolution:
+        raise InputError(f"{said}\nuse method features without resolution, or larger volumes")
+    prepared.notes.append(f"{said}: features alone")
+
+
+def _method(
+    content: Sample,
+    styles: Sequence[Style],
+    squares: NDArray[np.intp],
+    theirs: Sequence[NDArray[np.intp]],
+    mask: Sample | None,
+    settings: Settings,
+) -> SpectralMethod:
+    total = sum(style.weight for style in styles)
+    shared = [(s.sample, s.weight / total, corners) for s, corners in zip(styles, theirs, strict=True)]
+    # bone itself stays, but a voxel beside it is part of its edge
+    edges = _free(content, mask, settings, np.inf) if settings.resolution else None
+    free = _free(content, mask, settings, TISSUE_HU[1])
+    return SpectralMethod(content, shared, squares, free, settings.lock_mm or 0.0, edges)
 
 
 def _resolution_note(spectral: SpectralMethod) -> str:

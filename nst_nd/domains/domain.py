@@ -74,6 +74,7 @@ class Prepared:
     content: [1, C, *space] or None. styles: one [1, C, *space] each. scaling: of the content (of the first style where
     there is none). lock: low-pass sigma in samples per axis, see Iterate. free: [1, 1, *space] where the content may
     change. weight: [1, 1, *space] where the generated signal's statistics are taken; style_weights the same per style.
+    regions: in its place where styles have parts of the content of their own; region_of: which part, per style.
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
     that is made before anything is optimised, and stays; closed: a last correction of a whole change. notes: what was
@@ -87,6 +88,8 @@ class Prepared:
     free: Tensor | None = None
     weight: Tensor | None = None
     style_weights: tuple[Tensor | None, ...] = ()
+    regions: tuple[Tensor, ...] = ()
+    region_of: tuple[int, ...] = ()
     limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
     start: Tensor | None = None

@@ -22,11 +22,15 @@ SAME_PLACE = 0.1
 
 @dataclass(frozen=True)
 class Style:
-    """A style signal, its share among several, and where it counts (a mask of its size, 0..1)."""
+    """A style signal, its share among several, where it counts (a mask of its size, 0..1), and for what.
+
+    labels: of the content's label map: the part that this style is for; without a map, none.
+    """
 
     sample: Sample
     weight: float = 1.0
     mask: Sample | None = None
+    labels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -63,15 +67,20 @@ def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Styl
     return replace(prepared, free=free, weight=weight, style_weights=tuple(style_weights))
 
 
-def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
+def check_covers(mask: Sample, like: Sample, what: str) -> None:
+    """InputError unless it has the size of what it covers and lies in the same place."""
     if mask.shape != like.shape:
         raise InputError(f"the {what} has size {mask.shape}, what it covers {like.shape}; they must agree")
     _check_place(mask.grid, like.grid, like.shape, what)
+
+
+def _mask_tensor(mask: Sample, like: Sample, what: str) -> Tensor:
+    check_covers(mask, like, what)
     low, high = _limits(mask.data)
     if low < 0 or high > 1 or high == 0:
         raise InputError(
             f"the {what} has values {low:g} to {high:g}; allowed: 0 to 1, not 0 everywhere\n"
-            "of a label map make one mask per label first"
+            "a label map is given with labels"
         )
     mean = scratch.piecewise(lambda m: m.mean(axis=0, dtype=np.float32), mask.data, nc=1, dtype=np.float32)
     return torch.from_numpy(mean)[None]

@@ -14,6 +14,7 @@ optimiser starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -272,4 +273,5 @@ def white_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
 def working_bytes(shape: Sequence[int]) -> int:
     """What the method takes at a time for a content of this size; what is as large as the content is in files."""
     kernel = (FINE - 1, FINE - 1, 2 * MOST_LAGS - 1)
-    return filtered_bytes(shape, kernel) + 40 * scratch.PIECE
+    # beside the filter there are pieces, of volumes small enough some copies
+    return filtered_bytes(shape, kernel) + min(40 * scratch.PIECE, 16 * math.prod(shape))

@@ -16,6 +16,7 @@ from nst_nd.domains.ct import RESOLUTION_LIMITS, with_spectrum
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain
 from nst_nd.domains.filters import added
+from nst_nd.domains.labels import check_labels, inside, parts_of, shares_of, with_labels
 from nst_nd.domains.masks import Style, with_masks
 from nst_nd.domains.networks import build_networks
 from nst_nd.domains.settings import INIT_WORDS, Settings
@@ -111,6 +112,7 @@ def stylize(
     size: Sequence[int] | None = None,
     init: Sample | str | None = None,
     mask: Sample | None = None,
+    labels: Sample | None = None,
     on_step: Callable[[Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     **settings: Any,
@@ -121,13 +123,23 @@ def stylize(
     init: "content", "noise", "style", or a sample like the content to start from; the preset's own if absent.
     mask: like the content with one channel, 0..1: where it is 0 the result is the content, bit for bit, and
         statistics are taken where it is not.
+    labels: like the content with one channel, whole numbers: every Style says which of them it is for; what no style is
+        for stays the content, bit for bit.
     on_step: called after every optimiser step. should_stop: asked after every step; True ends the run early.
     settings: keys of Settings over the preset's defaults.
 
     Raises ConfigError (settings), InputError (inputs that do not go together), ComputationError (not finite).
     """
     result = transfer(
-        content, styles, size=size, init=init, mask=mask, on_step=on_step, should_stop=should_stop, settings=settings
+        content,
+        styles,
+        size=size,
+        init=init,
+        mask=mask,
+        labels=labels,
+        on_step=on_step,
+        should_stop=should_stop,
+        settings=settings,
     )
     assert result is not None  # there is one process
     return result
@@ -141,6 +153,7 @@ def transfer(
     size: Sequence[int] | None = None,
     init: Sample | str | None = None,
     mask: Sample | None = None,
+    labels: Sample | None = None,
     on_step: Callable[[Step], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     on_plan: Callable[[str], None] | None = None,
@@ -167,7 +180,7 @@ def transfer(
     torch.set_num_threads(resolved.threads or before)
     nothing: Callable[[Any], None] = lambda _: None  # noqa: E731
     try:
-        run = _Run(content, style_list, resolved, size, init, mask, team)
+        run = _Run(content, style_list, resolved, size, init, mask, labels, team)
         return run.go(on_step or nothing, should_stop or (lambda: False), on_plan or nothing, keeper)
     finally:
         torch.set_num_threads(before)
@@ -175,7 +188,7 @@ def transfer(
 
 def prepared_transfer(content: Sample, styles: Sequence[Style], settings: Mapping[str, Any], team: Team) -> Transfer:
     """What `transfer` would run on these inputs, for those who want to look at its parts."""
-    return _Run(content, list(styles), resolve(settings, content.kind), None, None, None, team).work()
+    return _Run(content, list(styles), resolve(settings, content.kind), None, None, None, None, team).work()
 
 
 class _Run:
@@ -189,8 +202,14 @@ class _Run:
         size: Sequence[int] | None,
         init: Sample | None,
         mask: Sample | None,
+        labels: Sample | None,
         team: Team,
     ) -> None:
+        self.parts = parts_of(styles, labels)
+        if labels is not None:
+            if content is None:
+                raise InputError("a label map needs a content")
+            check_labels(labels, content, self.parts)
         self.content, self.styles, self.settings, self.team = content, styles, settings, team
         self.device = pick_device(settings.device)
         assert settings.preset is not None
@@ -198,7 +217,9 @@ class _Run:
         self.prepared = with_masks(
             self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
         )
-        self.mask = mask
+        self.mask, self.labels = mask, labels
+        if labels is not None:
+            self.prepared = with_labels(self.prepared, labels, self.parts)
         first = self.prepared.styles[0]
         if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):
             raise ConfigError(f"size is {tuple(size)}; allowed: {first.dim() - 2} axes of at least one position")
@@ -217,8 +238,7 @@ class _Run:
         return self._transfer()
 
     def _transfer(self) -> Transfer:
-        total = sum(s.weight for s in self.styles)
-        shares = [s.weight / total for s in self.styles]
+        shares = shares_of(self.styles, self.prepared)
         return Transfer(
             self.prepared, shares, self.networks, self.settings, self.base, self._start, self.device, self.team
         )
@@ -278,7 +298,11 @@ class _Run:
                     "method spectral and resolution need a content; use method features without them for a texture"
                 )
             return
-        self.prepared = with_spectrum(self.content, self.styles, self.mask, self.prepared, settings)
+        parts = [
+            (part.styles, self.mask if self.labels is None else inside(self.labels, part, self.mask))
+            for part in self.parts
+        ]
+        self.prepared = with_spectrum(self.content, self.styles, parts, self.prepared, settings)
         if self.prepared.start is not None:
             self.base = added(self.base, self.prepared.start, self.prepared.free)
 

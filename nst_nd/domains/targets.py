@@ -13,7 +13,7 @@ from nst_nd.boxes import Box, whole
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.engine.field import Field
-from nst_nd.engine.objective import Branch, ContentTerm, StyleTerm
+from nst_nd.engine.objective import At, Branch, ContentTerm, StyleTerm
 from nst_nd.engine.plan import Plan, tile_lengths
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import Split, Team
@@ -25,11 +25,15 @@ from nst_nd.features.statistics import STATISTICS, Moments
 
 @dataclass(frozen=True)
 class StyleSignal:
-    """A style in model space at one scale: x [1, C, *space], mask [1, 1, *space] or None, share of the weight."""
+    """A style in model space at one scale: x [1, C, *space], mask [1, 1, *space] or None, share of the weight.
+
+    region: of the generated signal, whose statistics it is for.
+    """
 
     x: Tensor
     mask: Tensor | None
     share: float
+    region: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,21 @@ def branch_of(
     settings: Settings,
     content: Tensor,
     styles: Sequence[StyleSignal],
-    weight: Tensor | None,
+    weights: Sequence[Tensor | None],
     frame: Frame,
     split: Split | None,
     size: Sequence[int],
 ) -> Branch:
     """One network with its terms; targets are computed here, once per scale.
 
-    number: of the network in the plan. content: this process's slab of a signal of `size`. weight: [1, 1, *size],
-    whole.
+    number: of the network in the plan. content: this process's slab of a signal of `size`. weights: [1, 1, *size] of
+    each region, whole; None: everywhere.
     Raises InputError where nothing is left to take statistics from, or nothing is active.
     """
     extractor, stages = network.extractor, frame.plan.tiling.branches[number]
     terms = _content_terms(network, settings, content, stages, frame, split, size) if network.content else []
     style_terms: list[StyleTerm] = []
-    pivots: dict[str, Tensor] = {}
+    pivots: dict[At, Tensor] = {}
     statistic = STATISTICS[settings.statistic]
     for i, style in enumerate(styles if network.style else (), start=1):
         prefix = "style" if len(styles) == 1 else f"style{i}"
@@ -93,18 +97,19 @@ def branch_of(
             if not m.count > 0:
                 raise InputError(f"the style mask leaves no position of {network.label}{tap} to take statistics from")
             if m.pivot is not None:
-                pivots.setdefault(tap, m.pivot)
+                pivots.setdefault((style.region, tap), m.pivot)
             name = f"{prefix}/{network.label}{tap}"
             beta = settings.style_weight * style.share * network.style[tap]
-            style_terms.append(StyleTerm(name, tap, beta, statistic, statistic.read(m), settings.style_normalisation))
-    masks = {} if weight is None else extractor.carry(weight, frozenset(network.style))
-    unseen = [tap for tap, mask in masks.items() if not mask.any()]
-    if unseen:
-        raise InputError(f"the mask leaves no position of {network.label}{unseen[0]} to take statistics from")
-    slabs: Mapping[str, Tensor | Field] = masks
-    if split is not None:
-        slabs = {tap: _slab_at(extractor, tap, mask, frame.team, split) for tap, mask in masks.items()}
-    return Branch(extractor, tuple(terms), tuple(style_terms), pivots, slabs)
+            target, normalisation = statistic.read(m), settings.style_normalisation
+            style_terms.append(StyleTerm(name, tap, beta, statistic, target, normalisation, style.region))
+    masks: dict[At, Tensor | Field] = {}
+    for region, weight in enumerate(weights):
+        carried = {} if weight is None else extractor.carry(weight, frozenset(network.style))
+        for tap, mask in carried.items():
+            if not mask.any():
+                raise InputError(f"the mask leaves no position of {network.label}{tap} to take statistics from")
+            masks[region, tap] = mask if split is None else _slab_at(extractor, tap, mask, frame.team, split)
+    return Branch(extractor, tuple(terms), tuple(style_terms), pivots, masks)
 
 
 def _split_at(extractor: Extractor, tap: str, split: Split | None, size: Sequence[int]) -> Split | None:

@@ -185,7 +185,7 @@ class Transfer:
     def _demand(self, size: tuple[int, ...], share: float, split: Split | None) -> Demand:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
         p, s = self.prepared, self.settings
-        masks = sum(m is not None for m in (p.free, p.weight)) + (p.free is not None and p.lock is not None)
+        masks = sum(m is not None for m in (p.free, p.weight, *p.regions)) + (p.free is not None and p.lock is not None)
         masks += s.method == "both"  # the change by the spectral method stays beside the signal
         smoothed, accelerator = p.lock is not None, self.device.type == "cuda"
         return Demand(
@@ -261,18 +261,23 @@ class Transfer:
         """Targets of a scale, in the memory of its plan."""
         prepared, share = self.prepared, scale.share
         masks = prepared.style_weights or (None,) * len(prepared.styles)
+        regions = prepared.region_of or (0,) * len(prepared.styles)
         styles = [
             StyleSignal(
                 nd.channels_last(nd.resize(x, _scaled(x, share)).to(self.device)),
                 None if m is None else nd.resize(m, _scaled(m, share)).to(self.device),
                 part,
+                region,
             )
-            for x, m, part in zip(prepared.styles, masks, self.shares, strict=True)
+            for x, m, part, region in zip(prepared.styles, masks, self.shares, regions, strict=True)
         ]
-        weight = None if prepared.weight is None else nd.resize(prepared.weight, scale.size).to(self.device)
+        weights = [
+            None if w is None else nd.resize(w, scale.size).to(self.device)
+            for w in prepared.regions or (prepared.weight,)
+        ]
         frame = Frame(scale.plan, self.team, self.team.count)
         branches = tuple(
-            branch_of(i, network, self.settings, base, styles, weight, frame, scale.split, scale.size)
+            branch_of(i, network, self.settings, base, styles, weights, frame, scale.split, scale.size)
             for i, network in enumerate(self.networks)
         )
         return Objective(branches, self._signal_terms())

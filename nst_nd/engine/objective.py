@@ -32,9 +32,13 @@ class ContentTerm:
         return cls(f"content/{label}{tap}", tap, weight, target, content_scale(target, normalisation))
 
 
+# a region of the generated signal, by number, and a tap
+At = tuple[int, str]
+
+
 @dataclass(frozen=True)
 class StyleTerm:
-    """weight * scaled difference of a statistic at a tap from a target."""
+    """weight * scaled difference of a statistic at a tap from a target; region: where the signal's is taken."""
 
     name: str
     tap: str
@@ -42,6 +46,12 @@ class StyleTerm:
     statistic: Statistic
     target: Tensor
     normalisation: StyleNormalisation
+    region: int = 0
+
+    @property
+    def at(self) -> At:
+        """Where the signal's statistic is taken."""
+        return self.region, self.tap
 
     def cost(self, moments: Moments) -> Tensor:
         """Scalar, unweighted, from the generated signal's moments at this tap."""
@@ -52,20 +62,28 @@ class StyleTerm:
 class Branch:
     """One extractor, cut after its deepest tap, and the terms on its taps.
 
-    pivots: [C] per tap for centred statistics, from the style, fixed for the whole run.
-    masks: [1, 1, *space] weights per tap for the generated signal's statistics; empty means everywhere.
+    pivots: [C] per region and tap for centred statistics, from the style, fixed for the whole run.
+    masks: [1, 1, *space] weights per region and tap for the generated signal's statistics; none means everywhere.
     """
 
     extractor: Extractor
     content: tuple[ContentTerm, ...]
     style: tuple[StyleTerm, ...]
-    pivots: dict[str, Tensor] = field(default_factory=dict)
-    masks: Mapping[str, Tensor | Field] = field(default_factory=dict)
+    pivots: Mapping[At, Tensor] = field(default_factory=dict)
+    masks: Mapping[At, Tensor | Field] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the terms, content first."""
         return (*(term.name for term in self.content), *(term.name for term in self.style))
+
+    def style_at(self, tap: str) -> dict[At, list[StyleTerm]]:
+        """The style terms of a tap, by where they are taken."""
+        found: dict[At, list[StyleTerm]] = {}
+        for term in self.style:
+            if term.tap == tap:
+                found.setdefault(term.at, []).append(term)
+        return found
 
     @property
     def taps(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from nst_nd import nd
 from nst_nd.boxes import Box, slices, tiles, whole
 from nst_nd.engine.field import Field
-from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm
+from nst_nd.engine.objective import At, Branch, ContentTerm, Objective, SignalTerm, StyleTerm
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import ALONE, Split, Team
 from nst_nd.errors import ConfigError
@@ -148,18 +148,18 @@ def _grown(core: Box, halo: int, size: Sequence[int]) -> Box:
 
 def _branch(branch: Branch, sweep: Sweep, x: Field, grad: Field, team: Team) -> list[Tensor]:
     values: dict[str, Tensor] = {}
-    moments: dict[str, Moments] = {}
+    moments: dict[At, Moments] = {}
 
     def read(tap: str, box: Box, activations: Tensor) -> None:
         _read_tap(branch, tap, box, activations, values, moments)
 
     sweep.forward(x, read)
     moments = _totalled(branch, values, moments, team)
-    slopes = {tap: _style(branch, tap, m, values) for tap, m in moments.items()}
+    slopes = {at: _style(branch.style_at(at[1])[at], m, values) for at, m in moments.items()}
 
     def seed(tap: str, box: Box, activations: Tensor, here: Tensor | None) -> Tensor:
-        if tap in slopes:
-            here = _style_vjp(branch, tap, box, activations, slopes[tap], here)
+        for at in branch.style_at(tap):
+            here = _style_vjp(branch, at, box, activations, slopes[at], here)
         for term in branch.content:
             if term.tap == tap:
                 here = _content_vjp(term, box, activations, here)
@@ -171,7 +171,7 @@ def _branch(branch: Branch, sweep: Sweep, x: Field, grad: Field, team: Team) -> 
 
 
 def _read_tap(
-    branch: Branch, tap: str, box: Box, activations: Tensor, values: dict[str, Tensor], moments: dict[str, Moments]
+    branch: Branch, tap: str, box: Box, activations: Tensor, values: dict[str, Tensor], moments: dict[At, Moments]
 ) -> None:
     activations = nd.channels_last(activations)
     for term in branch.content:
@@ -181,12 +181,11 @@ def _read_tap(
                 raise ValueError(f"{term.name}: {tuple(activations.shape)} against a target {tuple(target.shape)}")
             here = (activations - target).square().sum(dtype=torch.float64) * term.scale * term.weight
             values[term.name] = values[term.name] + here if term.name in values else here
-    style = [term for term in branch.style if term.tap == tap]
-    if style:
-        centred = any(term.statistic.centred for term in style)
-        mask = None if tap not in branch.masks else _part(branch.masks[tap], box, tap)
-        here_too = Moments.of(activations, mask, branch.pivots.get(tap), with_sum=centred)
-        moments[tap] = moments[tap] + here_too if tap in moments else here_too
+    for at, terms in branch.style_at(tap).items():
+        centred = any(term.statistic.centred for term in terms)
+        mask = None if at not in branch.masks else _part(branch.masks[at], box, tap)
+        here_too = Moments.of(activations, mask, branch.pivots.get(at), with_sum=centred)
+        moments[at] = moments[at] + here_too if at in moments else here_too
 
 
 def _part(array: Tensor | Field, box: Box, what: str) -> Tensor:
@@ -199,7 +198,7 @@ def _part(array: Tensor | Field, box: Box, what: str) -> Tensor:
     return array if view.shape == array.shape else view
 
 
-def _totalled(branch: Branch, values: dict[str, Tensor], moments: dict[str, Moments], team: Team) -> dict[str, Moments]:
+def _totalled(branch: Branch, values: dict[str, Tensor], moments: dict[At, Moments], team: Team) -> dict[At, Moments]:
     """Content terms and moments of all processes together, in one message."""
     if team.count == 1:
         return moments
@@ -211,29 +210,29 @@ def _totalled(branch: Branch, values: dict[str, Tensor], moments: dict[str, Mome
     for term in branch.content:
         values[term.name] = found.pop(0)[0]
     summed = {}
-    for tap, m in moments.items():
+    for at, m in moments.items():
         count = found.pop(0)[0]
         total = None if m.sum is None else found.pop(0)
-        summed[tap] = Moments(count, total, found.pop(0).view_as(m.outer), m.pivot)
+        summed[at] = Moments(count, total, found.pop(0).view_as(m.outer), m.pivot)
     return summed
 
 
-def _style(branch: Branch, tap: str, m: Moments, values: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-    """The style terms of a tap into `values`; returns d J / d sum and d J / d outer."""
+def _style(terms: Sequence[StyleTerm], m: Moments, values: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
+    """The style terms on these moments into `values`; returns d J / d sum and d J / d outer."""
     with torch.enable_grad():
         leaves = [m.outer.requires_grad_()] if m.sum is None else [m.outer.requires_grad_(), m.sum.requires_grad_()]
-        costs = {term.name: term.weight * term.cost(m) for term in branch.style if term.tap == tap}
+        costs = {term.name: term.weight * term.cost(m) for term in terms}
         slopes = torch.autograd.grad(torch.stack(list(costs.values())).sum(), leaves, materialize_grads=True)
     values |= {name: cost.detach() for name, cost in costs.items()}
     return (None if m.sum is None else slopes[1]), slopes[0]
 
 
 def _style_vjp(
-    branch: Branch, tap: str, box: Box, activations: Tensor, slope: tuple[Tensor | None, Tensor], grad: Tensor | None
+    branch: Branch, at: At, box: Box, activations: Tensor, slope: tuple[Tensor | None, Tensor], grad: Tensor | None
 ) -> Tensor:
-    mask = None if tap not in branch.masks else _part(branch.masks[tap], box, tap).reshape(-1)
+    mask = None if at not in branch.masks else _part(branch.masks[at], box, at[1]).reshape(-1)
     into = None if grad is None else grad[0].flatten(1)
-    out = moments_vjp(activations[0].flatten(1), mask, branch.pivots.get(tap), *slope, into)
+    out = moments_vjp(activations[0].flatten(1), mask, branch.pivots.get(at), *slope, into)
     return out.view_as(activations) if grad is None or into is None or into.data_ptr() != grad.data_ptr() else grad
 
 

@@ -74,6 +74,14 @@ def source_of(sample: Sample) -> ImageSource:
     return sample.source if isinstance(sample.source, ImageSource) else ImageSource(np.dtype(np.uint16))
 
 
+def stored_numbers(sample: Sample) -> Sample:
+    """A sample of an image file with the whole numbers that the file holds, as a label map means them; others as is."""
+    source = sample.source
+    if not isinstance(source, ImageSource) or source.dtype.kind == "f":
+        return sample
+    return sample.replace(data=np.rint(sample.data * full_scale(source.dtype)), units="number")
+
+
 def integer_dtype(sample: Sample) -> np.dtype[Any]:
     """8 or 16 bit as the file it came from; 16 bit for all else, where least is lost."""
     dtype = source_of(sample).dtype

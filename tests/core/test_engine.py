@@ -27,8 +27,14 @@ TAPS = ("relu1", "pool1", "relu2")
 PADDINGS = ("zeros", "replicate", "reflect", "circular")
 
 
-def branch(extractor, content, styles, *, taps=TAPS, statistics=("gram",), mask=None, content_taps=("relu2",)):
-    """A branch with every combination of styles, statistics and taps as terms."""
+def branch(
+    extractor, content, styles, *, taps=TAPS, statistics=("gram",), mask=None, content_taps=("relu2",), regions=()
+):
+    """A branch with every combination of styles, statistics and taps as terms.
+
+    regions: masks in place of `mask`, of which the styles take turns.
+    """
+    weights = regions or ([] if mask is None else [mask])
     extractor = extractor.until({*taps, *content_taps})
     with torch.no_grad():
         targets = extractor(content)
@@ -38,11 +44,17 @@ def branch(extractor, content, styles, *, taps=TAPS, statistics=("gram",), mask=
     for number, style in enumerate(styles):
         for tap, m in style_moments(extractor, style, wanted).items():
             if m.pivot is not None:
-                pivots.setdefault(tap, m.pivot)
+                pivots.setdefault((number % max(1, len(regions)), tap), m.pivot)
             for s in wanted:
                 name = f"{number}/{s.name}/{tap}"
-                terms += [StyleTerm(name, tap, 1.5 + number, s, s.read(m), "relative")] if tap in taps else []
-    masks = {} if mask is None else extractor.carry(mask, frozenset(taps))
+                region = number % max(1, len(regions))
+                term = StyleTerm(name, tap, 1.5 + number, s, s.read(m), "relative", region)
+                terms += [term] if tap in taps else []
+    masks = {
+        (region, tap): carried
+        for region, weight in enumerate(weights)
+        for tap, carried in extractor.carry(weight, frozenset(taps)).items()
+    }
     return Branch(extractor, tuple(contents), tuple(terms), pivots, masks)
 
 
@@ -77,7 +89,7 @@ def plain(objective, x):
         for c in b.content:
             terms.append(c.weight * c.scale * (found[c.tap] - c.target).square().sum())
         for s in b.style:
-            statistic = plain_statistic(s.statistic.name, found[s.tap], b.masks.get(s.tap))
+            statistic = plain_statistic(s.statistic.name, found[s.tap], b.masks.get(s.at))
             terms.append(s.weight * (statistic - s.target).square().sum() / s.target.square().sum())
     return torch.stack([*terms, *(t.weight * t.cost(x) for t in objective.signal)])
 
@@ -217,3 +229,15 @@ def test_a_target_of_another_size_is_not_broadcast():
     short = replace(one.content[0], target=one.content[0].target[..., :1])
     with pytest.raises((ValueError, RuntimeError)):
         value_and_grad(Objective((replace(one, content=(short,)),)), signal(1, 1, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("ndim", NDIMS)
+@pytest.mark.parametrize("statistics", [("gram",), ("covariance", "mean_std")])
+def test_every_style_has_a_region_of_its_own(ndim, statistics):
+    extractor = network(2, ndim).to(CPU, torch.float64)
+    inside = (signal(ndim, 1, seed=7) > 0.0).double()
+    styles = [signal(ndim, 2, seed=1), signal(ndim, 2, seed=2), signal(ndim, 2, seed=3)]
+    regions = [inside, 1.0 - inside]
+    b = branch(extractor, signal(ndim, 2), styles, statistics=statistics, regions=regions)
+    assert {term.region for term in b.style} == {0, 1}
+    assert_agree(Objective((b,)), signal(ndim, 2, seed=4), 1e-11)

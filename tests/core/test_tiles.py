@@ -95,18 +95,18 @@ def problem(draw):
     size = tuple(2 * n + 2 + draw(st.integers(0, LONGEST[ndim])) for n in least)  # one position has no variance
     extractor = extractor.to(CPU, torch.float64)
     statistics = tuple(draw(st.lists(st.sampled_from(list(STATISTICS)), min_size=1, max_size=2, unique=True)))
-    mask = None
-    if draw(st.booleans()):
-        mask = (signal(ndim, 1, seed=7, size=size) > -0.6).double() * signal(ndim, 1, seed=8, size=size).abs()
+    inside = (signal(ndim, 1, seed=7, size=size) > -0.6).double()
+    share = signal(ndim, 1, seed=8, size=size).abs()
+    regions = draw(st.sampled_from(([], [inside * share], [inside * share, (1.0 - inside) * share])))
     # in model units: VGG's biases would drown a smaller signal
-    styles = [signal(ndim, nc, seed=1, size=size, scale=60.0)]
+    styles = [signal(ndim, nc, seed=1 + i, size=size, scale=60.0) for i in range(max(1, len(regions)))]
     one = branch(
         extractor,
         signal(ndim, nc, size=size, scale=60.0),
         styles,
         taps=tuple(taps),
         statistics=statistics,
-        mask=mask,
+        regions=regions,
         content_taps=tuple(content),
     )
     # a network this small may be silent in a layer, which a relative cost refuses
@@ -133,7 +133,7 @@ def to(objective, dtype):
             b,
             extractor=b.extractor.to(CPU, dtype),
             content=tuple(replace(c, target=c.target.to(dtype)) for c in b.content),
-            masks={tap: mask.to(dtype) for tap, mask in b.masks.items()},
+            masks={at: mask.to(dtype) for at, mask in b.masks.items()},
         )
         for b in objective.branches
     )
