@@ -53,6 +53,7 @@ class CtDomain(VolumeDomain):
     """
 
     name = "ct"
+    picks_slices = True
     defaults: Mapping[str, Any] = {
         "extractor": octaves(CT_OCTAVES, widths=(3, 5)),
         "content_layers": (f"o{CT_OCTAVES - 1}.relu2",),
@@ -114,7 +115,11 @@ def with_spectrum(
         methods.append(_method(content, own, squares, theirs, mask, settings))
         weights[region] = _within(weights[region], squares)
         for number, corners in zip(numbers, theirs, strict=True):
-            style_weights[number] = _within(style_weights[number], corners)
+            seen = prepared.seen[number]
+            # those of a resampled style are other ones; perhaps none are left
+            here = corners if seen is styles[number].sample else quiet_squares(seen)
+            if len(here):
+                style_weights[number] = _within(style_weights[number], here)
         if settings.resolution:
             prepared.notes.append(_resolution_note(methods[-1]))
     if not methods:

@@ -77,8 +77,8 @@ class Prepared:
     regions: in its place where styles have parts of the content of their own; region_of: which part, per style.
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
-    that is made before anything is optimised, and stays; closed: a last correction of a whole change. notes: what was
-    converted, in words.
+    that is made before anything is optimised, and stays; closed: a last correction of a whole change. seen: the styles
+    as the networks see them, where a domain resamples them. notes: what was converted, in words.
     """
 
     content: Tensor | None
@@ -94,6 +94,7 @@ class Prepared:
     pool_kernel: tuple[int, ...] | None = None
     start: Tensor | None = None
     closed: Callable[[Tensor], Tensor] | None = None
+    seen: tuple[Sample, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 

@@ -114,6 +114,9 @@ class Settings(Model):
     intensity: Literal["auto", "shared", "own"] = Field(
         "auto", description="volumes: one mapping to model units for all, one each, or by how alike their ranges are"
     )
+    compare: Literal["mm", "voxels"] = Field(
+        "mm", description="volumes: a style of another voxel spacing is resampled first, or taken voxel by voxel"
+    )
     lock_mm: Positive | None = Field(
         None, description="volumes: lower frequencies than this Gaussian sigma stay the content's"
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from nst_nd import scratch
 from nst_nd.domains.domain import FULL_SCALE, Prepared, Scaling, check_together, refuse_channels
 from nst_nd.domains.filters import detail, eroded
+from nst_nd.domains.resample import on_spacing
 from nst_nd.domains.selection import percentiles
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.tissues import ANISOTROPY, finely, lock_of, smoothed
@@ -31,6 +32,8 @@ class VolumeDomain:
 
     name = "volume"
     kind: Kind = "volume"
+    # whether the last axis counts slices, each with noise of its own
+    picks_slices = False
     defaults: Mapping[str, Any] = {
         "extractor": (
             {"name": "vgg19"},
@@ -59,7 +62,8 @@ class VolumeDomain:
         for style in styles:
             if style.nc != like.nc:
                 raise refuse_channels(like, style, "choose one channel of each, or volumes with the same channels")
-            _compare_spacing(like, style, notes)
+        if settings.compare == "mm":
+            styles = [on_spacing(style, like.grid.spacing, notes, pick=self.picks_slices) for style in styles]
         scaling, *scalings = _scalings([like, *styles], settings, notes)
         tensors = tuple(own.encode(s.data) for own, s in zip(scalings, styles, strict=True))
         allowed = [_allowed(s, settings) for s in styles]
@@ -77,6 +81,7 @@ class VolumeDomain:
             weight=weight,
             style_weights=tuple(a[1] for a in allowed),
             pool_kernel=pool_kernel(like.grid.spacing, notes),
+            seen=tuple(styles),
             notes=notes,
         )
 
@@ -122,12 +127,6 @@ def pool_kernel(spacing: Sequence[float], notes: list[str]) -> tuple[int, ...]:
         mm = " x ".join(f"{s:g}" for s in spacing)
         notes.append(f"spacing {mm} mm is anisotropic: pooling joins {'x'.join(map(str, kernel))} voxels")
     return kernel
-
-
-def _compare_spacing(content: Sample, style: Sample, notes: list[str]) -> None:
-    if any(abs(a - b) > 0.05 * a for a, b in zip(content.grid.spacing, style.grid.spacing, strict=True)):
-        ours, theirs = (" x ".join(f"{s:g}" for s in x.grid.spacing) for x in (content, style))
-        notes.append(f"voxel spacing differs (content {ours} mm, style {theirs} mm): textures are compared per voxel")
 
 
 def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
