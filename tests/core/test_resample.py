@@ -43,7 +43,7 @@ def test_noise_keeps_its_spectrum(spacing):
     goal = (0.7, 0.7, 3.0)
     shape = (*(round(120.0 / mm) for mm in spacing[:2]), 12)
     white = np.random.default_rng(0).standard_normal(shape)
-    noise = gaussian_filter(white, (0.9 / spacing[0], 0.9 / spacing[1], 0.0), mode="wrap")
+    noise = gaussian_filter(white, (0.5 / spacing[0], 0.5 / spacing[1], 0.0), mode="wrap")
     style = ct(50.0 + 20.0 * noise / noise.std(), spacing)
     found = on_spacing(style, goal, [], pick=True)
     ours, theirs = (noise_at(s, quiet_squares(s)) for s in (style, found))
