@@ -88,6 +88,7 @@ def _build(
             padding=settings.padding or "zeros",
             pool_kernel=kernel,
             blocks=_deepest_block(layers),
+            plane=spec.plane,
         )
     if spec.name == "random":
         return random_network(
@@ -101,6 +102,7 @@ def _build(
             pool_kernel=kernel,
             octave=spec.octave,
             zero_mean=spec.zero_mean,
+            plane=spec.plane,
         )
     if spec.name == "spectrogram":
         return spectrogram_network(nc, ndim, spec)

@@ -48,6 +48,9 @@ class ExtractorSettings(Model):
     )
     octave: int = Field(0, ge=0, le=16, description="random: halve the signal this many times first")
     zero_mean: bool = Field(False, description="random: kernels of the first stage that do not see the level")
+    plane: tuple[int, int] | None = Field(
+        None, description="vgg19, random on volumes: two axes, such as [0, 1], slice by slice; absent: all three"
+    )
     window: int = Field(2048, ge=2, le=1 << 20, description="spectrogram: samples per window")
     hop: int = Field(512, ge=1, le=1 << 20, description="spectrogram: samples from frame to frame")
     filters: int = Field(128, ge=1, le=8192, description="spectrogram: kernels of each width")

@@ -13,6 +13,7 @@ from nst_nd.errors import ConfigError
 from nst_nd.features.convolution import Convolution, MultiWidth
 from nst_nd.features.extractor import ChainStage, Extractor
 from nst_nd.features.layer import Layer, Pool
+from nst_nd.features.vgg import within_plane
 
 WIDTHS = (3, 5, 9)
 CHANNELS = (24, 48, 96)
@@ -30,6 +31,7 @@ def random_network(
     pool_kernel: tuple[int, ...] | None = None,
     octave: int = 0,
     zero_mean: bool = False,
+    plane: tuple[int, int] | None = None,
 ) -> Extractor:
     """A random network of len(channels) stages with taps relu1, pool1, relu2, ...
 
@@ -39,6 +41,7 @@ def random_network(
     octave: the signal is first averaged down this many times by pool_kernel (tap "octave").
     zero_mean: the first stage's kernels sum to 0, so that it hears what varies and not the level; together with
         octaves this gives every band of frequencies a say, where otherwise the strongest one speaks for all.
+    plane: the two axes of a volume that everything extends along, slice by slice; None: all of them.
     Kernels are Gaussian with variance 2 / fan-in (He et al. 2015), drawn on the CPU from `seed`.
     Sources: Ulyanov & Lebedev 2016; Antognini et al. 2018, arXiv 1806.08002.
     Raises ConfigError for even widths or fewer channels than widths.
@@ -53,6 +56,7 @@ def random_network(
         raise ConfigError(f"random network got nc={nc}, widths={widths}; nc >= 1 and odd widths")
     if not channels or channels[0] < len(widths) or min(channels) < 1:
         raise ConfigError(f"random network got channels={channels} for widths={widths}; at least one for each width")
+    kernel = within_plane(kernel, plane)
     generator = torch.Generator().manual_seed(seed)
     shares = [channels[0] // len(widths) + (i < channels[0] % len(widths)) for i in range(len(widths))]
     stages: list[ChainStage] = []
@@ -63,13 +67,16 @@ def random_network(
     for depth, outputs in enumerate(channels, start=1):
         here = list(zip(widths, shares, strict=True)) if depth == 1 else [(widths[0], outputs)]
         balanced = zero_mean and depth == 1
-        branches = tuple(_random_convolution(inputs, n, w, ndim, padding, generator, balanced) for w, n in here)
+        branches = tuple(
+            _random_convolution(inputs, n, within_plane((w,) * ndim, plane), padding, generator, balanced)
+            for w, n in here
+        )
         layers: list[Layer] = [_layer(f"relu{depth}", branches), Pool(f"pool{depth}", kernel, pooling)]
         stages.append(ChainStage(tuple(layers)))
         inputs = outputs
     name = (
         f"random(nc={nc}, ndim={ndim}, seed={seed}, widths={widths}, channels={channels}, {pooling}, {padding}, "
-        f"{kernel}, octave={octave}, zero_mean={zero_mean})"
+        f"{kernel}, octave={octave}, zero_mean={zero_mean}{'' if plane is None else f', plane={plane}'})"
     )
     return Extractor(name, nc, ndim, tuple(stages))
 
@@ -77,7 +84,8 @@ def random_network(
 def multi_width_layer(name: str, nc: int, ndim: int, widths: Sequence[int], filters: int, seed: int) -> MultiWidth:
     """`filters` random kernels of each width side by side on nc channels, followed by ReLU."""
     generator = torch.Generator().manual_seed(seed)
-    return MultiWidth(name, tuple(_random_convolution(nc, filters, w, ndim, "replicate", generator) for w in widths))
+    shapes = [(w,) * ndim for w in widths]
+    return MultiWidth(name, tuple(_random_convolution(nc, filters, s, "replicate", generator) for s in shapes))
 
 
 def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:
@@ -89,15 +97,14 @@ def _layer(name: str, branches: tuple[Convolution, ...]) -> Layer:
 def _random_convolution(
     inputs: int,
     outputs: int,
-    width: int,
-    ndim: int,
+    widths: tuple[int, ...],
     padding: nd.Padding,
     generator: torch.Generator,
     zero_mean: bool = False,
 ) -> Convolution:
-    shape = (outputs, inputs, *(width,) * ndim)
+    shape = (outputs, inputs, *widths)
     weight = torch.randn(shape, generator=generator) * math.sqrt(2.0 / math.prod(shape[1:]))
     if zero_mean:
-        weight = weight - weight.mean(dim=tuple(range(2, 2 + ndim)), keepdim=True)
-    ones = (1,) * ndim
+        weight = weight - weight.mean(dim=tuple(range(2, 2 + len(widths))), keepdim=True)
+    ones = (1,) * len(widths)
     return Convolution("", nd.channels_last(weight), torch.zeros(outputs), ones, ones, padding, rectify=True)

@@ -14,6 +14,7 @@ from nst_nd.features.layer import Layer, Pool
 from nst_nd.features.weights import VGG19_BLOCKS, vgg19_weights
 
 MEAN_RGB = (123.68, 116.779, 103.939)
+VOLUME_AXES = 3
 
 
 def vgg19(
@@ -24,6 +25,7 @@ def vgg19(
     padding: nd.Padding = "zeros",
     pool_kernel: tuple[int, ...] | None = None,
     blocks: int = len(VGG19_BLOCKS),
+    plane: tuple[int, int] | None = None,
 ) -> Extractor:
     """VGG-19's convolutional base with taps conv1_1, relu1_1, ..., relu5_4, pool1 .. pool5.
 
@@ -31,15 +33,21 @@ def vgg19(
     nc: the three colour kernels serve other numbers of channels as `adapt_channels` says.
     ndim: 3 inflates each kernel along the last axis, 1 collapses it, as `adapt_axes` says.
     pool_kernel: positions joined per axis by each pool (2 everywhere by default). blocks: only the first so many are
-    made, without the memory of the others.
-    Raises ConfigError for nc < 1, a kernel of another length than ndim, or a number of blocks outside of 1..5.
+    made, without the memory of the others. plane: the two axes of a volume that everything extends along, slice by
+    slice; None: all of them.
+    Raises ConfigError for nc < 1, a kernel of another length than ndim, a number of blocks outside of 1..5, or a plane
+    that is none.
     """
     kernel = pool_kernel or (2,) * ndim
     if nc < 1 or ndim not in nd.AXES or len(kernel) != ndim or min(kernel) < 1:
         raise ConfigError(f"vgg19 got nc={nc}, ndim={ndim}, pool_kernel={kernel}; nc >= 1 and one size >= 1 per axis")
     if not 1 <= blocks <= len(VGG19_BLOCKS):
         raise ConfigError(f"vgg19 got blocks={blocks}; allowed: 1 to {len(VGG19_BLOCKS)}")
-    weights = {name: (adapt_axes(w, ndim), b) for name, (w, b) in vgg19_weights(blocks).items()}
+    kernel = within_plane(kernel, plane)
+    weights = {
+        name: (adapt_axes(w, ndim) if plane is None else in_plane(w, plane), b)
+        for name, (w, b) in vgg19_weights(blocks).items()
+    }
     weights["1_1"] = (adapt_channels(weights["1_1"][0], nc), weights["1_1"][1])
     ones = (1,) * ndim
     layers_of: dict[str, list[Layer]] = {}
@@ -50,7 +58,8 @@ def vgg19(
     for block, layers in layers_of.items():
         layers.append(Pool(f"pool{block}", kernel, pooling))
     stages = tuple(ChainStage(tuple(layers)) for layers in layers_of.values())
-    return Extractor(f"vgg19(nc={nc}, ndim={ndim}, {pooling}, {padding}, {kernel})", nc, ndim, stages)
+    where = "" if plane is None else f", plane={plane}"
+    return Extractor(f"vgg19(nc={nc}, ndim={ndim}, {pooling}, {padding}, {kernel}{where})", nc, ndim, stages)
 
 
 def adapt_axes(weight: Float[Tensor, "out channel k k"], ndim: int) -> Float[Tensor, "out channel *kernel"]:
@@ -66,6 +75,22 @@ def adapt_axes(weight: Float[Tensor, "out channel k k"], ndim: int) -> Float[Ten
         return weight.sum(-1)
     length = weight.shape[-1]
     return weight.unsqueeze(-1).expand(*weight.shape, length) / length
+
+
+def within_plane(sizes: tuple[int, ...], plane: tuple[int, int] | None) -> tuple[int, ...]:
+    """Sizes per axis, 1 outside of a plane. Raises ConfigError unless it is two axes of a volume, in order."""
+    if plane is None:
+        return sizes
+    allowed = [(0, 1), (0, 2), (1, 2)]
+    if len(sizes) != VOLUME_AXES or plane not in allowed:
+        raise ConfigError(f"plane is {plane} of {len(sizes)} axes; allowed: {', '.join(map(str, allowed))} of a volume")
+    return tuple(n if axis in plane else 1 for axis, n in enumerate(sizes))
+
+
+def in_plane(weight: Float[Tensor, "out channel k k"], plane: tuple[int, int]) -> Float[Tensor, "out channel *kernel"]:
+    """[O, I, 3, 3] with a third axis of one position, outside of the plane."""
+    (missing,) = set(range(VOLUME_AXES)) - set(plane)
+    return weight.unsqueeze(2 + missing)
 
 
 def adapt_channels(weight: Float[Tensor, "out 3 *kernel"], nc: int) -> Float[Tensor, "out nc *kernel"]:

@@ -1,7 +1,7 @@
 """One contract for every extractor: names, cuts, strides, sizes, channels, masks and reach."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -60,8 +60,12 @@ BUILDERS = {
     ),
     "pool between": pool_between,
     "module": module,
+    "vgg19, slice by slice": partial(shallow_vgg, plane=(0, 1), padding="replicate"),
+    "random, in a plane": partial(random_network, channels=(6, 5), plane=(0, 2), octave=1, zero_mean=True),
 }
-CASES = [(name, ndim) for name in BUILDERS for ndim in NDIMS if ndim == 1 or name != "spectrogram"]
+# what there is in some numbers of dimensions only
+ONLY = {"spectrogram": (1,), "vgg19, slice by slice": (3,), "random, in a plane": (3,)}
+CASES = [(name, ndim) for name in BUILDERS for ndim in NDIMS if ndim in ONLY.get(name, NDIMS)]
 contract = pytest.mark.parametrize(("name", "ndim"), CASES)
 
 
@@ -247,3 +251,25 @@ def reacts(stage, channels, size, axis, at, position):
         if not torch.equal(before, after):
             return True
     return False
+
+
+@pytest.mark.parametrize("plane", [(0, 1), (0, 2), (1, 2)])
+def test_a_network_in_a_plane_is_the_2d_network_on_every_section(plane):
+    (across,) = {0, 1, 2} - set(plane)
+    x = signal(3, 1, size=(12, 14, 16), scale=50.0)
+    for flat, deep in (
+        (vgg19(1, 2, blocks=2), vgg19(1, 3, blocks=2, plane=plane)),
+        (random_network(1, 2, channels=(6, 5)), random_network(1, 3, channels=(6, 5), plane=plane)),
+    ):
+        two, three = (network.to(CPU, torch.float64) for network in (flat, deep))
+        sections = [definition(two, section) for section in x.unbind(2 + across)]
+        for tap, found in definition(three, x).items():
+            wanted = torch.stack([section[tap] for section in sections], dim=2 + across)
+            torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(("ndim", "plane"), [(2, (0, 1)), (3, (1, 0)), (3, (0, 3))])
+@pytest.mark.parametrize("build", [vgg19, random_network])
+def test_what_is_no_plane_is_refused(build, ndim, plane):
+    with pytest.raises(ConfigError, match="plane is"):
+        build(1, ndim, plane=plane)
