@@ -6,6 +6,9 @@ Pairs: sharper, smoother (one raw noise through two kernels; the style is anothe
 (the style's noise comes in bursts and streaks, and is correlated from slice to slice), head_sharper, head_smoother (two
 parts of the head CT of the Debian package invesalius-examples, one of them made smoother, the other noisier; left out
 where the package is not installed). Nothing is tuned from pair to pair; every metric is one that no method optimises.
+
+Where the true image of the style's kernel is known (sharper, smoother): RMSE to it over that of the untouched
+content, and f50 at the border of the disc of -100 HU over the true image's.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 import nst_nd
+from nst_nd.domains.metrics.edge_response import edge_response
 from nst_nd.domains.metrics.volume import ct_metrics
 from nst_nd.sample import Grid, Sample
 
@@ -60,8 +64,12 @@ METHODS: dict[str, Callable[[Sample, Sample], Sample]] = {
     "plain Gram": features(method="features", **NO_GUARDS),
     "Gram with lock and region": features(method="features"),
     "spectral": features(method="spectral"),
+    "spectral, then Gram, no lock": features(lock_mm=None),
     "spectral, then Gram (default)": features(),
+    "default with resolution": features(resolution=True),
 }
+# of the phantoms: the middle of the field of view, and of the fat disc that lies in it, in mm; its radius
+CONTENT_CENTRE, DISC, DISC_MM = (52.0, 46.0), (10.0, 4.0), 7.0
 COLUMNS = {
     "NPS dB": "nps_distance_after",
     "3-D NPS dB": "nps3d_distance_after",
@@ -119,10 +127,30 @@ def pair_of(name: str, size: tuple[int, ...]) -> tuple[Sample, Sample]:
     if name.startswith("head"):
         return head_pair(name.endswith("sharper"))
     own, goal = ("smooth", "sharp") if name.endswith("sharper") else ("sharp", "smooth")
-    content = make_phantom(size, SPACING, own, 0, centre=(52.0, 46.0))
+    content = make_phantom(size, SPACING, own, 0, centre=CONTENT_CENTRE)
     where = {"centre": (-52.0, 46.0), "anatomy": 1}
     style = uneven(goal, 1, size, **where) if "uneven" in name else make_phantom(size, SPACING, goal, 1, **where)
     return sample(content, SPACING), sample(style, SPACING)
+
+
+def truth_of(name: str, size: tuple[int, ...]) -> Sample | None:
+    """The content as the style's kernel would have shown it; None where nobody knows."""
+    if name not in ("sharper", "smoother"):
+        return None
+    goal = "sharp" if name == "sharper" else "smooth"
+    return sample(make_phantom(size, SPACING, goal, 0, centre=CONTENT_CENTRE), SPACING)
+
+
+def against_truth(truth: Sample | None, content: Sample, result: Sample) -> tuple[float, float]:
+    """RMSE as a share of the content's, and f50 as a share of the truth's."""
+    if truth is None:
+        return np.nan, np.nan
+    errors = [np.sqrt(np.mean((s.data - truth.data) ** 2)) for s in (result, content)]
+    origin = [c - (n - 1) / 2 * mm for c, n, mm in zip(CONTENT_CENTRE, truth.shape[:2], SPACING[:2], strict=True)]
+    centre = [(d - o) / mm for d, o, mm in zip(DISC, origin, SPACING[:2], strict=True)]
+    lower = slice(0, truth.shape[2] // 2)  # the discs are in these slices
+    found, wanted = (edge_response(s, centre, DISC_MM, half_mm=3.4, across=lower).f50 for s in (result, truth))
+    return float(errors[0] / errors[1]), found / wanted
 
 
 def main() -> None:
@@ -138,16 +166,18 @@ def main() -> None:
             print(f"{name}: left out, {HEAD.name} is not installed (make debian)")
             continue
         content, style = pair_of(name, tuple(arguments.size))
-        print(f"\n{name}\n{'':32}{'s':>7}" + "".join(f"{column:>11}" for column in COLUMNS))
+        truth = truth_of(name, tuple(arguments.size))
+        columns = [*COLUMNS, "RMSE", "f50"]
+        print(f"\n{name}\n{'':32}{'s':>7}" + "".join(f"{column:>11}" for column in columns))
         for method in arguments.methods:
             started = time.perf_counter()
             result = METHODS[method](content, style)
             seconds = time.perf_counter() - started
             found = ct_metrics(content, style, result)
-            values = [found[key] for key in COLUMNS.values()]
+            values = [*(found[key] for key in COLUMNS.values()), *against_truth(truth, content, result)]
             print(f"{method:32}{seconds:7.1f}" + "".join(f"{v:11.3f}" for v in values), flush=True)
             rows.append([name, method, round(seconds, 1), *(round(v, 4) for v in values), machine()])
-            save(arguments.out, ["pair", "method", "seconds", *COLUMNS, "machine"], rows)
+            save(arguments.out, ["pair", "method", "seconds", *columns, "machine"], rows)
 
 
 if __name__ == "__main__":
