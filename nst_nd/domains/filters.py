@@ -124,18 +124,21 @@ def eroded(inside: NDArray[np.bool_], reach: Sequence[int], iterations: int, *, 
     return out
 
 
-def detail(x: Tensor, lock: Sequence[float] | None, free: Tensor, reach: Tensor | None = None) -> Tensor:
+def detail(
+    x: Tensor, lock: Sequence[float] | None, free: Tensor, reach: Tensor | None = None, mode: str = "nearest"
+) -> Tensor:
     """Iterate.change of [1, C, *space] with this lock, sigma in samples per axis, and m = free [1, 1, *space].
 
-    reach: `smoothed(free, lock)`, where it is known. Sums are in float64: a last bit may differ from the iterate's.
+    reach: `smoothed(free, lock, mode)`, where it is known. mode: as in scipy.ndimage; nearest is the iterate's. Sums
+    are in float64: a last bit may differ from the iterate's.
     """
     out = _of(np.multiply, x, free)
     if lock is None:
         return out
-    reach = smoothed(free, lock) if reach is None else reach
-    out = _without_low(out, smoothed(out, lock), free, reach)
+    reach = smoothed(free, lock, mode) if reach is None else reach
+    out = _without_low(out, smoothed(out, lock, mode), free, reach)
     out = _of(np.multiply, out, free)
-    return _without_low(out, smoothed(out, lock), free, reach)
+    return _without_low(out, smoothed(out, lock, mode), free, reach)
 
 
 def added(x: Tensor, change: Tensor, free: Tensor | None = None) -> Tensor:
@@ -153,9 +156,9 @@ def _of(function: Callable[..., Any], *tensors: Tensor) -> Tensor:
     return torch.from_numpy(scratch.piecewise(function, *arrays, nc=len(arrays[0]), dtype=np.float32))[None]
 
 
-def smoothed(x: Tensor, sigma: Sequence[float]) -> Tensor:
-    """nd.smooth of [1, C, *space], summed in float64."""
+def smoothed(x: Tensor, sigma: Sequence[float], mode: str = "nearest") -> Tensor:
+    """nd.smooth of [1, C, *space], summed in float64; mode: as in scipy.ndimage, nearest is that of nd.smooth."""
     out: NDArray[np.float32] = scratch.empty(x.shape[1:], np.float32)
     for own, channel in zip(out, x[0].numpy(), strict=True):
-        gaussian(channel, sigma, np.float32, "nearest", own)
+        gaussian(channel, sigma, np.float32, mode, own)
     return torch.from_numpy(out)[None]

@@ -24,7 +24,7 @@ _HINT = "choose another preset (volume), or rescale it to HU first (air -1000, w
 
 
 def check_hounsfield(sample: Sample, what: str) -> list[str]:
-    """Notes on a volume [channel, i, j, k] that may be in HU: on what lies below air, which is taken for padding.
+    """Notes on a volume [channel, i, j, k] that may be in HU: on what lies below air, padding or its noise.
 
     what: "content" or "style", for the words. Raises InputError only for values that no scan and no crop of one has:
 
@@ -52,7 +52,7 @@ def check_hounsfield(sample: Sample, what: str) -> list[str]:
     if low >= LOWEST_AIR:
         return []
     padding = _count(lambda piece: piece < LOWEST_AIR, sample.data)
-    return [f"{padding} voxels of the {what} lie below {LOWEST_AIR:g} HU (down to {low:g}): taken for padding"]
+    return [f"{padding} voxels of the {what} lie below {LOWEST_AIR:g} HU (down to {low:g}): padding or noise of air"]
 
 
 def _heap(data: Data, high: float) -> int:

@@ -37,6 +37,8 @@ from nst_nd.sample import Sample
 
 # amplifying more would bring up rounding and anatomy instead of noise
 MOST_GAIN = 2.0
+# where tissue is cut by the image's border: mirrored, since a border voxel repeated is noise that counts many times
+BORDER = "reflect"
 # without a lock, tissues lose what is slower than this
 LOCK_MM = 3.0
 # of measuring what was reached and aiming again, on at most so many voxels
@@ -132,13 +134,13 @@ class Place:
     def allowed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the lock and the borders let through."""
         given = torch.from_numpy(change)[None, None]
-        found: NDArray[np.float32] = detail(given, self.lock, self.free, self.reach)[0, 0].numpy()
+        found: NDArray[np.float32] = detail(given, self.lock, self.free, self.reach, BORDER)[0, 0].numpy()
         return found
 
     @cached_property
     def reach(self) -> Tensor | None:
         """[1, 1, i, j, k]: how much of the lock's low-pass is over free voxels."""
-        return smoothed(self.free, self.lock) if self.lock else None
+        return smoothed(self.free, self.lock, BORDER) if self.lock else None
 
     def sample_of(self) -> Place:
         """The slices, side by side, with the most squares in at most MEASURED voxels; itself if it is no larger."""
@@ -194,7 +196,7 @@ class SpectralMethod:
             tissue_detail(content, free, lock_mm or LOCK_MM),
             flatness(content, squares, EDGE),
             torch.from_numpy(mask)[None],
-            lock_of(content, lock_mm) if lock_mm else None,
+            lock_of(content, lock_mm, slices=True) if lock_mm else None,
             None,
         )
         if edges is not None:

@@ -38,9 +38,16 @@ def finely(sample: Sample) -> list[bool]:
     return [mm < ANISOTROPY * min(sample.grid.spacing) for mm in sample.grid.spacing]
 
 
-def lock_of(sample: Sample, mm: float) -> tuple[float, ...]:
-    """Sigma in samples per axis of the low-pass that locks; 0 along coarsely sampled axes, whose slices stay apart."""
-    return tuple(mm / step if fine else 0.0 for step, fine in zip(sample.grid.spacing, finely(sample), strict=True))
+def lock_of(sample: Sample, mm: float, *, slices: bool) -> tuple[float, ...]:
+    """Sigma in samples per axis of the low-pass that locks; 0 along coarsely sampled axes, whose slices stay apart.
+
+    slices: they stay apart however fine they are: what is slow in the plane is then locked even where it alternates
+    from slice to slice, which one Gaussian over all axes lets through.
+    """
+    along = finely(sample)
+    if slices:
+        along[-1] = False
+    return tuple(mm / step if fine else 0.0 for step, fine in zip(sample.grid.spacing, along, strict=True))
 
 
 def tissue_detail(sample: Sample, free: Bool[NDArray[np.bool_], "i j k"], lock_mm: float) -> NDArray[np.float32]:
@@ -49,7 +56,7 @@ def tissue_detail(sample: Sample, free: Bool[NDArray[np.bool_], "i j k"], lock_m
     0 where tissues meet and outside of `free`: the steps between them, a hundred times the noise, are not part of it.
     """
     low, data = smoothed(sample), sample.data[0]
-    sigma = lock_of(sample, lock_mm)
+    sigma = lock_of(sample, lock_mm, slices=True)
     reach = [3 if fine else 1 for fine in finely(sample)]
     out = scratch.zeros(data.shape, np.float32)
     for floor, top in pairwise((-np.inf, *BORDERS_HU, np.inf)):

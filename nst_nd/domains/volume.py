@@ -70,13 +70,17 @@ class VolumeDomain:
         free, weight = (None, None) if content is None else _allowed(content, settings)
         encoded = None if content is None else scaling.encode(content.data)
         if settings.region is not None:
-            tensors = tuple(_detail(t, s, a[0], settings) for t, s, a in zip(tensors, styles, allowed, strict=True))
-            encoded = None if content is None or encoded is None else _detail(encoded, content, free, settings)
+            tensors = tuple(
+                _detail(t, self._lock(s, settings), a[0]) for t, s, a in zip(tensors, styles, allowed, strict=True)
+            )
+            encoded = (
+                None if content is None or encoded is None else _detail(encoded, self._lock(content, settings), free)
+            )
         return Prepared(
             encoded,
             tensors,
             scaling,
-            lock=_lock(like, settings),
+            lock=self._lock(like, settings),
             free=free,
             weight=weight,
             style_weights=tuple(a[1] for a in allowed),
@@ -84,6 +88,9 @@ class VolumeDomain:
             seen=tuple(styles),
             notes=notes,
         )
+
+    def _lock(self, sample: Sample, settings: Settings) -> tuple[float, ...] | None:
+        return None if settings.lock_mm is None else lock_of(sample, settings.lock_mm, slices=self.picks_slices)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """Nothing to guard: what must not change was never free to."""
@@ -129,10 +136,6 @@ def pool_kernel(spacing: Sequence[float], notes: list[str]) -> tuple[int, ...]:
     return kernel
 
 
-def _lock(content: Sample, settings: Settings) -> tuple[float, ...] | None:
-    return None if settings.lock_mm is None else lock_of(content, settings.lock_mm)
-
-
 def _allowed(sample: Sample, settings: Settings) -> tuple[Tensor | None, Tensor | None]:
     """Where the signal may change, and where statistics are taken: [1, 1, *space], 0 or 1; None: everywhere.
 
@@ -148,14 +151,14 @@ def _allowed(sample: Sample, settings: Settings) -> tuple[Tensor | None, Tensor 
     return _as_mask(free, sample, settings.region), _as_mask(inner, sample, settings.region)
 
 
-def _detail(model: Tensor, sample: Sample, free: Tensor | None, settings: Settings) -> Tensor:
+def _detail(model: Tensor, lock: Sequence[float] | None, free: Tensor | None) -> Tensor:
     """What the networks see of a region: its detail (all of it where nothing is locked), and 0 outside of it.
 
     The change is added to the content itself in the end; the steps at the region's border, which are a hundred times
     the noise, would otherwise decide every statistic near them.
     """
     assert free is not None  # a region is one
-    return detail(model, _lock(sample, settings), free)
+    return detail(model, lock, free)
 
 
 def _tissue(sample: Sample, limits: tuple[float, float]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -54,6 +54,12 @@ class DicomSource:
         """Of the volume, [i, j, k]."""
         return tuple(reversed(self.stored.shape))
 
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the scanner gave whole numbers: slopes of 1 and whole intercepts, as CT has them."""
+        slopes, inters = self.scaling()
+        return bool(np.all(slopes == 1.0) and np.all(inters == np.rint(inters)))
+
     def scaling(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Slope and intercept of each slice."""
         return np.array([one.slope for one in self.slices]), np.array([one.inter for one in self.slices])

@@ -74,7 +74,10 @@ class NiftiCodec:
         return Sample(data, "volume", "arbitrary", grid, (), source, tuple(notes + more))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
-        """Write under the header of the input, byte for byte; a fresh float32 NIfTI where there is none."""
+        """Write under the header of the input, byte for byte; a fresh NIfTI where there is none.
+
+        A fresh one is float32, of a source that says that it had whole numbers int16 or int32.
+        """
         if sample.data.ndim != 4:
             raise InputError(f"a volume of shape {sample.data.shape} cannot be written; allowed: [channel, i, j, k]")
         head, gap, notes = _head_for(sample, pair=suffix_of(path) in (".hdr", ".img"))
@@ -159,8 +162,10 @@ def _head_for(sample: Sample, *, pair: bool) -> tuple[bytes, bytes, list[str]]:
     """Header and gap for the output, from the input's where there is one, and notes."""
     dims = sample.shape if sample.nc == 1 else (*sample.shape, sample.nc)
     if not isinstance(sample.source, NiftiSource):
-        head = nifti_header.fresh(dims, sample.grid)
-        notes = [] if nifti_voxels.fits_float32(sample.data) else ["values were rounded to float32"]
+        dtype = _fresh_dtype(sample)
+        head = nifti_header.fresh(dims, sample.grid, dtype)
+        exact = dtype.kind != "f" or nifti_voxels.fits_float32(sample.data)
+        notes = [] if exact else ["values were rounded to float32"]
         return nifti_header.as_pair(head) if pair else head, b"", notes
     head, gap, shape, notes = sample.source.head, sample.source.gap, sample.source.shape, []
     if int(np.prod(shape)) != sample.data.size or nifti_header.spatial(shape, channels=True) != sample.shape:
@@ -171,6 +176,14 @@ def _head_for(sample: Sample, *, pair: bool) -> tuple[bytes, bytes, list[str]]:
     elif not pair and gap is not None:
         head = nifti_header.as_single(head)
     return head, gap or b"", notes
+
+
+def _fresh_dtype(sample: Sample) -> np.dtype[Any]:
+    if not getattr(sample.source, "whole_numbers", False):
+        return np.dtype(np.float32)
+    low, high = scratch.extremes(sample.data)
+    limits = np.iinfo(np.int16)
+    return np.dtype(np.int16 if limits.min <= low.min() and high.max() <= limits.max else np.int32)
 
 
 @contextmanager

@@ -210,13 +210,13 @@ def _qform(header: Any) -> NDArray[np.float64]:
         ) from error
 
 
-def fresh(shape: tuple[int, ...], grid: Grid) -> bytes:
-    """The head of a new single-file float32 NIfTI: version 1, or 2 where an axis is too long for it."""
+def fresh(shape: tuple[int, ...], grid: Grid, dtype: np.dtype[Any]) -> bytes:
+    """The head of a new single-file NIfTI: version 1, or 2 where an axis is too long for it."""
     import nibabel
 
     kind: Any = nibabel.Nifti1Header if max(shape) <= _LARGEST_DIM_1 else nibabel.Nifti2Header
     header = kind()
-    header.set_data_dtype(np.float32)
+    header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     if grid.affine is not None:
         header.set_sform(grid.affine, code="aligned")

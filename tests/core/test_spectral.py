@@ -235,3 +235,13 @@ def test_steps_between_tissues_are_no_detail():
     found = tissue_detail(ct(levels), np.ones(levels.shape, np.bool_), 3.0)
     assert np.abs(found).max() < 8.0  # the step has 150
     assert torch.from_numpy(found).isfinite().all()
+
+
+def test_nothing_slow_in_the_plane_moves_where_slices_are_thin():
+    shape, apart = (128, 112, 16), (0.8, 0.8, 0.8)
+    content, style = (ct(50 + noise(shape, i, sd, (0.9 - 0.4 * i,) * 3), apart) for i, sd in ((0, 20.0), (1, 20.0)))
+    result = nst_nd.stylize(content, style, preset="ct", iterations=6).sample
+    change = result.data[0] - content.data[0]
+    assert change.std() > 10.0
+    # with its mirrored borders: tissue that the image's border cuts must not move either
+    assert np.percentile(np.abs(gaussian_filter(change, (5 / 0.8, 5 / 0.8, 0.5))), 99) < 0.3

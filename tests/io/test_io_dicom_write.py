@@ -85,6 +85,11 @@ def test_nifti_of_a_series(tmp_path):
     assert save(sample, tmp_path / "x.nii.gz") == []
     image = nibabel.load(tmp_path / "x.nii.gz")
     np.testing.assert_array_equal(np.asarray(image.dataobj), stored.transpose(2, 1, 0) - 1024)
+    assert image.get_data_dtype() == np.int16
+    save(sample.replace(data=sample.data + 40000.4), tmp_path / "far.nii")
+    far = nibabel.load(tmp_path / "far.nii")
+    assert far.get_data_dtype() == np.int32
+    np.testing.assert_array_equal(np.asarray(far.dataobj), stored.transpose(2, 1, 0) - 1024 + 40000)
     np.testing.assert_allclose(image.affine, sample.grid.affine, rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(image.header.get_zooms(), sample.grid.spacing, rtol=1e-6)
     silent(bytes(image.header.binaryblock))
