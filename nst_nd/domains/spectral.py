@@ -5,6 +5,8 @@ With P the noise power spectrum of the content and T that of the style, both mea
     filter    gain g = sqrt(T / P), at most MOST_GAIN, on each tissue's own detail, faded out at edges of the content
     noise     Gaussian with the power T - g^2 P that is missing then
 
+In lung and fat both are as much louder or softer as noise is there, see levels.py.
+
 Where another resolution is asked for, everything is filtered with H of resolution.py first, edges included; they get
 noise with the power T - H^2 P, and tissue's own detail what is left, g / H, with amplification up to MOST_SHARPER.
 
@@ -28,6 +30,7 @@ from torch import Tensor
 
 from nst_nd import scratch
 from nst_nd.domains.filters import detail, filtered, filtered_bytes, smoothed
+from nst_nd.domains.levels import Levels, levels_of
 from nst_nd.domains.metrics.noise import EDGE
 from nst_nd.domains.metrics.running import pieces
 from nst_nd.domains.resolution import MOST_SHARPER, transfer_ratio
@@ -81,7 +84,7 @@ class Place:
 
     data: [i, j, k] in HU; spacing: mm; squares: first voxels of the quiet ones. within: see tissue_detail; flat: see
     flatness; free: [1, 1, i, j, k], 1 where anything may change. lock: sigma in samples per axis, None: no lock.
-    edges: [i, j, k], 1 where voxels get another resolution; None: nowhere.
+    edges: [i, j, k], 1 where voxels get another resolution; None: nowhere. levels: how loud noise is per tissue.
     """
 
     data: NDArray[Any]
@@ -92,6 +95,7 @@ class Place:
     free: Tensor
     lock: tuple[float, ...] | None
     edges: NDArray[np.float32] | None
+    levels: Levels
 
     def spectrum(self, plus: NDArray[np.float32] | None = None) -> Spectrum:
         """Of its noise; plus: [i, j, k] in HU, counted as added to it."""
@@ -106,8 +110,10 @@ class Place:
         if resolved.change is not None:
             for i in pieces(noise, self.flat):
                 noise[i] *= self.flat[i]
-        for i in pieces(made, self.flat, noise):
-            made[i] = made[i] * self.flat[i] + noise[i]
+        gain = self.levels.gain if resolved.change is None else np.ones_like(self.levels.gain)
+        for i in pieces(made, self.flat, noise, self.within, self.levels.tissue):
+            here = gain[self.levels.tissue[i]]
+            made[i] = (here * made[i] + (here - 1.0) * self.within[i]) * self.flat[i] + noise[i]
         made = self.allowed(made)
         if resolved.change is not None:
             for i in pieces(made, resolved.change):
@@ -128,8 +134,11 @@ class Place:
         return Resolved(recipe.gain, made)
 
     def _noise(self, recipe: Recipe, white: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is missing, of white noise of variance 1."""
-        return filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
+        """What is missing, of white noise of variance 1, in each tissue as loud as noise is there."""
+        noise = filtered(white, kernel_of(np.sqrt(recipe.missing / (self.spacing[0] * self.spacing[1]))))
+        for i in pieces(noise, self.levels.tissue):
+            noise[i] *= self.levels.wanted[self.levels.tissue[i]]
+        return noise
 
     def allowed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the lock and the borders let through."""
@@ -160,6 +169,7 @@ class Place:
             flat=_slices(self.flat, some),
             free=torch.from_numpy(_slices(self.free[0, 0].numpy(), some))[None, None],
             edges=None if self.edges is None else _slices(self.edges, some),
+            levels=replace(self.levels, tissue=_slices(self.levels.tissue, some)),
         )
 
 
@@ -198,6 +208,7 @@ class SpectralMethod:
             torch.from_numpy(mask)[None],
             lock_of(content, lock_mm, slices=True) if lock_mm else None,
             None,
+            levels_of(content, [(style, share) for style, share, _ in styles]),
         )
         if edges is not None:
             everywhere = scratch.piecewise(np.positive, edges[None].view(np.uint8), nc=1, dtype=np.float32)

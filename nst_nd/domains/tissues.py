@@ -19,8 +19,9 @@ from nst_nd.sample import Sample
 ANISOTROPY = 1.8
 # smoothing before voxels are told apart: noise must not decide which voxels count, which would bias what is measured
 SMOOTHING_MM = 1.5
-# HU between which tissues lie: lung, where lung meets others, fat, soft tissue, denser
-BORDERS_HU = (-400.0, -150.0, -25.0, 130.0)
+# tissues by the HU that they lie below; between lung and fat is where lung meets others
+TISSUES_BY_HU = (("lung", -400.0), ("mixed", -150.0), ("fat", -25.0), ("soft", 130.0), ("dense", np.inf))
+BORDERS_HU = tuple(top for _, top in TISSUES_BY_HU[:-1])
 # slopes of the smoothed content: of this width, and where they start and end to count as edges, in sds of their noise
 EDGES_MM, EDGES_SD = 1.5, (3.0, 6.0)
 # squares whose slopes say what noise makes of them

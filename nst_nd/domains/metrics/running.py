@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd import scratch
-from nst_nd.sample import Data
 
 
 class Running:
@@ -59,7 +58,7 @@ class Running:
         return float(np.clip(self._products[0, 1] / sd[0] / sd[1], -1.0, 1.0))
 
 
-def pieces(*arrays: Data | NDArray[np.bool_]) -> Iterator[slice]:
+def pieces(*arrays: NDArray[Any]) -> Iterator[slice]:
     """Slices of the first axis of arrays of one [*space], whose memory is given back after each."""
     for piece in scratch.chunks(arrays[0].shape, 0):
         yield piece
