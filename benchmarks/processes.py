@@ -37,7 +37,7 @@ processes.measure(json.loads(sys.argv[2]))
 def measure(words: dict[str, object]) -> None:
     """What each process does: the transfer, and one line of JSON in a file of its own."""
     from nst_nd.domains import transfer as transfers
-    from nst_nd.domains.masks import Style
+    from nst_nd.domains.domain import Style
     from nst_nd.domains.stylize import transfer
     from nst_nd.engine.launch import joined
     from nst_nd.engine.memory import peak_resident, resident, return_large_blocks, trim

@@ -48,7 +48,7 @@ _PARTS = {
 __all__ = ["__version__", *sorted(_PARTS)]
 
 if TYPE_CHECKING:
-    from nst_nd.domains.masks import Style
+    from nst_nd.domains.domain import Style
     from nst_nd.domains.settings import Settings
     from nst_nd.domains.stylize import Result, stylize
     from nst_nd.engine.objective import Branch, ContentTerm, Objective, SignalTerm, StyleTerm

@@ -15,8 +15,8 @@ import torch
 from nst_nd.checkpoint import Checkpoints, checkpoint_of, identity_of
 from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
+from nst_nd.domains.domain import Style
 from nst_nd.domains.guard import breaches
-from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.settings import INIT_WORDS, Settings
 from nst_nd.domains.stylize import Result, transfer

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nst_nd.domains.masks import Style
+from nst_nd.domains.domain import Style
 from nst_nd.domains.stylize import prepared_transfer
 from nst_nd.domains.transfer import Transfer
 from nst_nd.engine.memory import free_memory

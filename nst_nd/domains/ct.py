@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd import scratch
-from nst_nd.domains.domain import Prepared, check_together
+from nst_nd.domains.domain import Prepared, Style, check_together
 from nst_nd.domains.hounsfield import check_hounsfield
-from nst_nd.domains.masks import Style
 from nst_nd.domains.metrics.noise import EDGE, quiet_squares
 from nst_nd.domains.metrics.running import pieces
 from nst_nd.domains.metrics.volume import TISSUES_HU
 from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
-from nst_nd.domains.spectral import SpectralMethod
+from nst_nd.domains.spectral import SpectralMethod, working_bytes
 from nst_nd.domains.spectrum import FINE
 from nst_nd.domains.tissues import smoothed
 from nst_nd.domains.volume import VolumeDomain
@@ -83,7 +82,19 @@ class CtDomain(VolumeDomain):
         given = [("content", content), *(("style", style) for style in styles)]
         said = [note for what, sample in given if sample is not None for note in check_hounsfield(sample, what)]
         prepared = super().prepare(content, styles, settings)
-        return replace(prepared, notes=[*said, *prepared.notes])
+        beforehand = 0 if content is None else working_bytes(content.shape)
+        return replace(prepared, notes=[*said, *prepared.notes], beforehand=beforehand)
+
+    def begin(
+        self,
+        content: Sample,
+        styles: Sequence[Style],
+        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        prepared: Prepared,
+        settings: Settings,
+    ) -> Prepared:
+        """See Starter.begin: by the spectral method; features then learn in quiet squares."""
+        return with_spectrum(content, styles, parts, prepared, settings)
 
 
 def with_spectrum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -68,6 +69,23 @@ def uniform_scaling(nc: int, gain: float, offset: float) -> Scaling:
 
 
 @dataclass(frozen=True)
+class Style:
+    """A style signal, its share among several, where it counts (a mask of its size, 0..1), and for what.
+
+    labels: of the content's label map: the part that this style is for; without a map, none.
+    """
+
+    sample: Sample
+    weight: float = 1.0
+    mask: Sample | None = None
+    labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ConfigError(f"a style has weight {self.weight}; allowed: finite, 0 or more")
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Inputs in model space.
 
@@ -78,7 +96,8 @@ class Prepared:
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
     that is made before anything is optimised, and stays; closed: a last correction of a whole change. seen: the styles
-    as the networks see them, where a domain resamples them. notes: what was converted, in words.
+    as the networks see them, where a domain resamples them. beforehand: bytes that making a start takes at a time.
+    notes: what was converted, in words.
     """
 
     content: Tensor | None
@@ -95,6 +114,7 @@ class Prepared:
     start: Tensor | None = None
     closed: Callable[[Tensor], Tensor] | None = None
     seen: tuple[Sample, ...] = ()
+    beforehand: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -111,6 +131,25 @@ class Domain(Protocol):
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """The result after what the domain guards (peaks, colours), and what had to be said."""
+
+
+@runtime_checkable
+class Starter(Domain, Protocol):
+    """A domain with a method of its own that makes a start for the optimiser, or the whole result."""
+
+    def begin(
+        self,
+        content: Sample,
+        styles: Sequence[Style],
+        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        prepared: Prepared,
+        settings: Settings,
+    ) -> Prepared:
+        """The prepared inputs with that start; as they are, and a note, where it cannot be made and is not all.
+
+        parts: of the content, each the numbers of its styles and its mask. Raises InputError where it was all that was
+        asked for.
+        """
 
 
 def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind) -> None:

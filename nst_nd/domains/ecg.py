@@ -1,18 +1,31 @@
-"""ECG: leads are channels, in mV; levels and baseline belong to the signal and are kept."""
+"""ECG: leads are channels, in mV. Beats are the content; what is left without them is restyled.
+
+First by the spectral method (ecg_noise), then by features of that rest, so that no network sees a beat.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from nst_nd.domains.domain import Prepared, check_together, refuse_channels
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst_nd.domains.beats import FEWEST, Beats, beats_of
+from nst_nd.domains.domain import Prepared, Style, check_together, refuse_channels
+from nst_nd.domains.ecg_noise import RestMethod
 from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
-from nst_nd.sample import Kind, Sample
+from nst_nd.errors import InputError
+from nst_nd.sample import Data, Kind, Sample
 
 # at 1000 Hz: from single samples to 64 ms
 OCTAVES = 7
+# bytes per sample that the spectral method takes at a time
+WORKING = 160
 
 
 class EcgDomain:
@@ -28,7 +41,16 @@ class EcgDomain:
         "content_layers": ("level.relu1", "o3.relu1", "o4.relu1"),
         "style_layers": (*octave_layers(OCTAVES), *(f"level.relu{i}" for i in range(1, 6))),
         "style_weight": 40.0,
-        "iterations": 150,
+        "iterations": 40,
+        "method": "both",
+        "limits": {
+            "r_peaks_lost": 0.01,
+            "r_shift_ms": 8.0,
+            "qrs_change_ms": 10.0,
+            "qt_change_ms": 20.0,
+            "st_change_mv": 0.05,
+            "limb_law_mv": 0.02,
+        },
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
@@ -47,7 +69,56 @@ class EcgDomain:
                 )
         scaling = common_scaling([*styles, *([] if content is None else [content])], like.nc)
         tensors = tuple(scaling.encode(resample(s, like.grid.rate, notes)) for s in styles)
-        return Prepared(None if content is None else scaling.encode(content.data), tensors, scaling, notes=notes)
+        encoded = None if content is None else scaling.encode(content.data)
+        beforehand = 0 if content is None else WORKING * content.data.size
+        return Prepared(encoded, tensors, scaling, beforehand=beforehand, notes=notes)
+
+    def begin(
+        self,
+        content: Sample,
+        styles: Sequence[Style],
+        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        prepared: Prepared,
+        settings: Settings,
+    ) -> Prepared:
+        """See Starter.begin: by the spectral method of ecg_noise."""
+        beats = beats_of(content)
+        if beats is None:
+            said = f"fewer than {FEWEST} beats alike in the content: the rest of it cannot be told from them"
+            if settings.method == "spectral":
+                raise InputError(f"{said}\nuse method features, or a longer recording")
+            prepared.notes.append(f"{said}: features alone")
+            return prepared
+        rate = content.grid.rate
+        seen = [np.asarray(resample(style.sample, rate, []), np.float64) for style in styles]
+        change = np.zeros(content.data.shape)
+        methods: list[tuple[RestMethod, Data | float]] = []
+        for n, (numbers, mask) in enumerate(parts):
+            total = sum(styles[number].weight for number in numbers)
+            method = RestMethod(content, [(seen[i], styles[i].weight / total) for i in numbers], beats)
+            methods.append((method, 1.0 if mask is None else mask.data.mean(axis=0)))
+            change += method.change(settings.seed + n) * methods[-1][1]
+        odd = int((~beats.alike).sum())
+        left = f"; {odd} like no other are left as they are" if odd else ""
+        prepared.notes.append(f"{len(beats.peaks)} beats found{left}")
+        scaling, gain = prepared.scaling, prepared.scaling.gain[:, None]
+
+        def rest(data: Data, own: Beats | None) -> Tensor:
+            return scaling.encode(data if own is None else data - own.drawn(data.shape[1]))
+
+        def closed(change: Tensor) -> Tensor:
+            mv = change[0].double().numpy() / gain
+            for method, where in methods:
+                mv = mv + (method.closed(mv) - mv) * where
+            return torch.from_numpy((mv * gain).astype(np.float32))[None]
+
+        return replace(
+            prepared,
+            content=rest(content.data.astype(np.float64), beats),
+            styles=tuple(rest(data, beats_of(content.replace(data=data))) for data in seen),
+            start=torch.from_numpy((change * gain).astype(np.float32))[None],
+            closed=closed,
+        )
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """Nothing to guard here."""

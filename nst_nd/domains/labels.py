@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd import scratch
-from nst_nd.domains.domain import Prepared
-from nst_nd.domains.masks import Style, check_covers
+from nst_nd.domains.domain import Prepared, Style
+from nst_nd.domains.masks import check_covers
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Sample
 

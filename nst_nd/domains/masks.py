@@ -1,10 +1,9 @@
-"""Styles with their masks, and masks of the content, in model space."""
+"""Masks of the content and of the styles, in model space."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,12 @@ import torch
 from torch import Tensor
 
 from nst_nd import nd, scratch
-from nst_nd.domains.domain import Prepared
-from nst_nd.errors import ConfigError, InputError
+from nst_nd.domains.domain import Prepared, Style
+from nst_nd.errors import InputError
 from nst_nd.sample import Data, Grid, Sample
 
 # of the finest voxel side: a shift by less is rounding (a qform holds its rotation in float32), not another grid
 SAME_PLACE = 0.1
-
-
-@dataclass(frozen=True)
-class Style:
-    """A style signal, its share among several, where it counts (a mask of its size, 0..1), and for what.
-
-    labels: of the content's label map: the part that this style is for; without a map, none.
-    """
-
-    sample: Sample
-    weight: float = 1.0
-    mask: Sample | None = None
-    labels: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ConfigError(f"a style has weight {self.weight}; allowed: finite, 0 or more")
 
 
 def with_masks(prepared: Prepared, content: Sample | None, styles: Sequence[Style], mask: Sample | None) -> Prepared:

@@ -107,7 +107,7 @@ class Settings(Model):
     )
     method: Literal["features", "spectral", "both"] = Field(
         "features",
-        description="features: optimise; ct also spectral: filter and noise, in seconds; both: features from there",
+        description="features: optimise; ct, ecg also spectral: filter and noise, quickly; both: features from there",
     )
     resolution: bool = Field(
         False, description="ct: edges get the style's resolution too, as far as noise tells it; off: edges stay"

@@ -12,15 +12,14 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.domains import PRESETS, metrics
-from nst_nd.domains.ct import RESOLUTION_LIMITS, with_spectrum
+from nst_nd.domains.ct import RESOLUTION_LIMITS
 from nst_nd.domains.device import pick_device
-from nst_nd.domains.domain import Domain
+from nst_nd.domains.domain import Domain, Starter, Style
 from nst_nd.domains.filters import added
 from nst_nd.domains.labels import check_labels, inside, parts_of, shares_of, with_labels
-from nst_nd.domains.masks import Style, with_masks
+from nst_nd.domains.masks import with_masks
 from nst_nd.domains.networks import build_networks
 from nst_nd.domains.settings import INIT_WORDS, Settings
-from nst_nd.domains.spectral import working_bytes
 from nst_nd.domains.transfer import Keeper, Outcome, Transfer
 from nst_nd.engine.memory import check_room
 from nst_nd.engine.optimise import Step
@@ -86,9 +85,12 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     if unknown:
         raise ConfigError(f"limits: {preset} has no metric {', '.join(unknown)}\nallowed: {', '.join(known)}")
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
-    if resolved.method != "features" and preset != "ct":
-        raise ConfigError(f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are ct's)")
-    if resolved.resolution and resolved.method == "features":
+    if resolved.method != "features" and not isinstance(PRESETS[preset], Starter):
+        others = " and ".join(name for name, domain in PRESETS.items() if isinstance(domain, Starter))
+        raise ConfigError(
+            f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are of {others})"
+        )
+    if resolved.resolution and (resolved.method == "features" or preset != "ct"):
         raise ConfigError("resolution: is part of the spectral method; use preset ct with method both or spectral")
     if idle:
         kinds = " and ".join(ONLY[idle[0]])
@@ -252,9 +254,8 @@ class _Run:
     ) -> Result | None:
         """Through the scales, and back into physical units."""
         if self.settings.method == "spectral":
-            size = tuple(self.base.shape[2:])
-            need = working_bytes(size)
-            on_plan(check_room(need, "x".join(map(str, size)), self.settings.max_memory, self.team))
+            size = "x".join(map(str, self.base.shape[2:]))
+            on_plan(check_room(self.prepared.beforehand, size, self.settings.max_memory, self.team))
             self._begin()
             return None if self.team.rank else self._result(None, Outcome(None, [], False, [], {}))
         transfer = self._transfer()
@@ -287,10 +288,11 @@ class _Run:
     def _begin(self) -> None:
         """The spectral method, where it is asked for: its change becomes part of what is started from.
 
-        0 steps of a run change nothing.
+        0 steps of a run, and a style without weight, change nothing.
         """
         settings = self.settings
-        if settings.method == "features" or (settings.method == "both" and settings.iterations == 0):
+        nothing = settings.iterations == 0 or settings.style_weight == 0
+        if settings.method == "features" or (settings.method == "both" and nothing):
             return
         if self.content is None:
             if settings.method == "spectral" or settings.resolution:
@@ -302,9 +304,11 @@ class _Run:
             (part.styles, self.mask if self.labels is None else inside(self.labels, part, self.mask))
             for part in self.parts
         ]
-        self.prepared = with_spectrum(self.content, self.styles, parts, self.prepared, settings)
+        assert isinstance(self.domain, Starter)  # see resolve
+        self.prepared = self.domain.begin(self.content, self.styles, parts, self.prepared, settings)
         if self.prepared.start is not None:
-            self.base = added(self.base, self.prepared.start, self.prepared.free)
+            assert self.prepared.content is not None
+            self.base = added(self.prepared.content, self.prepared.start, self.prepared.free)
 
     def _start(self, base: Tensor) -> Tensor:
         """z of the first scale, for the content (or 0) at its size [1, C, *size]."""

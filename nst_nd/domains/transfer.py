@@ -13,7 +13,6 @@ from nst_nd import nd, scratch
 from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
-from nst_nd.domains.spectral import working_bytes
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
 from nst_nd.engine.field import Field
 from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
@@ -201,7 +200,7 @@ class Transfer:
             accelerator=accelerator,
             keeps_pages=not accelerator and s.max_memory is None,  # see return_large_blocks
             styles=tuple(_scaled(x, share) for x in p.styles),
-            beforehand=working_bytes(self.base.shape[2:]) if s.method == "both" else 0,
+            beforehand=p.beforehand if s.method == "both" else 0,
         )
 
     def _say(self, scale: _Scale, on_plan: Callable[[str], None]) -> None:

@@ -57,7 +57,9 @@ def test_the_seed_decides_about_noise_and_nothing_else(preset):
     content, style = pair(preset)
     zero, one = (run(preset, content, style, init="noise", seed=seed) for seed in (0, 1))
     assert bits(zero.sample) != bits(one.sample)
-    zero, one = (run(preset, content, style, init="content", seed=seed) for seed in (0, 1))
+    # the spectral method makes noise of its own
+    alone = {"method": "features", "init": "content"}
+    zero, one = (run(preset, content, style, seed=seed, **alone) for seed in (0, 1))
     assert bits(zero.sample) == bits(one.sample)
 
 
@@ -152,7 +154,7 @@ def test_steps_are_told_in_order(preset):
 def test_an_interrupted_run_gives_the_best_so_far(preset, stop_after):
     content, style = pair(preset)
     done = []
-    options = {"init": "content", "iterations": 7, "on_step": done.append}
+    options = {"init": "content", "iterations": 7, "on_step": done.append, "method": "features"}
     result = run(preset, content, style, should_stop=lambda: len(done) >= stop_after, **options)
     assert result.interrupted
     assert len(result.history) == stop_after

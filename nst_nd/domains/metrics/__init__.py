@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nst_nd.domains.metrics.common import content_change, gradient_correlation
-from nst_nd.domains.metrics.signals import AUDIO_METRICS, ECG_METRICS, audio_metrics, ecg_metrics
+from nst_nd.domains.metrics.ecg import ECG_METRICS, ecg_metrics
+from nst_nd.domains.metrics.signals import AUDIO_METRICS, audio_metrics
 from nst_nd.domains.metrics.texture import style_distance
 from nst_nd.domains.metrics.volume import CT_METRICS, ct_metrics
 from nst_nd.sample import Sample

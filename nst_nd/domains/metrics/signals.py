@@ -1,4 +1,4 @@
-"""Metrics of audio and ECG."""
+"""Metrics of audio, and the third octaves that ECG shares with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ BANDS_HZ = (0.6, 40.0)
 
 _SPECTRUM = ("spectrum_distance_before", "spectrum_distance_after")
 AUDIO_METRICS = ("peak", "onset_correlation", *_SPECTRUM)
-ECG_METRICS = ("lead_correlation", "prdn", *_SPECTRUM)
 
 
 def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
@@ -25,7 +24,7 @@ def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, f
     style's mean spectrum in third-octave bands.
     """
     top = 0.45 * min(s.grid.rate or 0.0 for s in (content, style))
-    before, after = (_band_difference(s, style, (LOWEST_HZ, top)) for s in (content, result))
+    before, after = (third_octave_distance(s, style, (LOWEST_HZ, top)) for s in (content, result))
     flux = [_onsets(s) for s in (content, result)]
     varied = all(f.size > 1 and f.std() > 0 for f in flux)
     return {
@@ -36,25 +35,7 @@ def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, f
     }
 
 
-def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
-    """lead_correlation: median over leads of the correlation of content and result. prdn: 100 sqrt(sum (x - y)^2 /
-    sum (x - mean x)^2) in percent over all leads. spectrum_distance: as for audio, 0.6 to 40 Hz.
-    """
-    pairs = zip(content.data.astype(np.float64), result.data.astype(np.float64), strict=True)
-    leads = [float(np.corrcoef(x, y)[0, 1]) for x, y in pairs if x.std() > 0 and y.std() > 0]
-    x = content.data.astype(np.float64)
-    power = np.sum((x - x.mean(axis=1, keepdims=True)) ** 2)
-    error = np.sum((x - result.data) ** 2) / power if power > 0 else np.nan
-    before, after = (_band_difference(s, style, BANDS_HZ) for s in (content, result))
-    return {
-        "lead_correlation": float(np.median(leads)) if leads else np.nan,
-        "prdn": float(100.0 * np.sqrt(error)),
-        "spectrum_distance_before": before,
-        "spectrum_distance_after": after,
-    }
-
-
-def _band_difference(sample: Sample, style: Sample, limits: tuple[float, float]) -> float:
+def third_octave_distance(sample: Sample, style: Sample, limits: tuple[float, float]) -> float:
     """dB, root mean square over third octaves between `limits` in Hz in which both have power; NaN without any."""
     if limits[1] <= limits[0]:
         return np.nan
