@@ -31,6 +31,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 import nst_nd
 from nst_nd.domains.metrics.edge_response import edge_response
 from nst_nd.domains.metrics.volume import ct_metrics
+from nst_nd.errors import InputError
 from nst_nd.sample import Grid, Sample
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data_samples"))
@@ -171,7 +172,11 @@ def main() -> None:
         print(f"\n{name}\n{'':32}{'s':>7}" + "".join(f"{column:>11}" for column in columns))
         for method in arguments.methods:
             started = time.perf_counter()
-            result = METHODS[method](content, style)
+            try:
+                result = METHODS[method](content, style)
+            except InputError as error:
+                print(f"{method:32}refused: {str(error).splitlines()[0]}", flush=True)
+                continue
             seconds = time.perf_counter() - started
             found = ct_metrics(content, style, result)
             values = [*(found[key] for key in COLUMNS.values()), *against_truth(truth, content, result)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nst_nd.domains.metrics.noise import EDGE
 from nst_nd.domains.spectrum import FINE, Spectrum
+from nst_nd.errors import InputError
 
 # more would bring up what voxels were rounded to
 MOST_SHARPER = 8.0
@@ -26,6 +27,8 @@ CLEAR, FAINT = 0.05, 1e-3
 LOWEST_PER_MM = 0.12
 # below these a fit counts, above the ring itself: anatomy disturbs the lowest rings, and what is left at 0 is 1
 FITTED_PER_MM = (0.2, 0.3)
+# a frequency that every kernel shows as it is, and how far their transfers may be apart there
+COARSE_PER_MM, MOST_COARSE = 0.1, 1.15
 # rings of radial means per step of the lattice
 RINGS = 1.0
 # fewer clear ones tell no more than a constant
@@ -38,7 +41,8 @@ def transfer_ratio(
     """[FINE, FINE, 1]: MTF of the style over MTF of the content, the same in all directions of the plane.
 
     own: the content's spectrum; goal: [EDGE, EDGE], power of the style's in the plane at the content's frequencies.
-    1 at 0, at most MOST_SHARPER; 1 everywhere where the spectra have too little in common.
+    1 at 0, at most MOST_SHARPER; 1 everywhere where the spectra have too little in common. Raises InputError where the
+    fit says that they differ at COARSE_PER_MM by more than kernels do: raw noise that is not alike says nothing.
     """
     middles, cells, ours = _radial(own, own.power[0])
     theirs = _radial(own, goal)[2]
@@ -50,6 +54,13 @@ def transfer_ratio(
     log = 0.5 * np.log(theirs[clear] / ours[clear])
     weights = np.sqrt(cells[clear])
     doses, *even = np.linalg.lstsq(_even(middles[clear]) * weights[:, None], log * weights, rcond=None)[0]
+    coarse = float(np.exp(_even(np.array([COARSE_PER_MM]))[0, 1:] @ np.array(even)))
+    if not 1.0 / MOST_COARSE < coarse < MOST_COARSE:
+        raise InputError(
+            f"resolution cannot be told from the noise of these scans: it would differ by a factor of {coarse:.2f} at "
+            f"{COARSE_PER_MM:g} per mm, where all kernels agree within {MOST_COARSE:g}; their raw noise is not alike\n"
+            "turn resolution off"
+        )
     ratio = np.sqrt(np.maximum(theirs, 0.0) / np.maximum(ours, FAINT**2 * ours.max())) / np.exp(doses)
     # amplification ends where the content has nothing to amplify
     there = ours / (ours + FAINT * ours.max())

@@ -72,6 +72,15 @@ def test_too_little_in_common_is_no_other_resolution():
     assert np.array_equal(transfer_ratio(own, np.zeros_like(own.power[0])), np.ones((FINE, FINE, 1)))
 
 
+def test_noise_of_another_origin_is_refused():
+    at = squares(SHAPE)
+    own = spectrum_at(blurred(20.0 * raw(0), 0.5), at, (MM, MM, 5.0))
+    low = gaussian_filter(np.random.default_rng(1).standard_normal(SHAPE), (2.5, 2.5, 0.0), mode="wrap")
+    goal = spectrum_at(60.0 * low + blurred(5.0 * raw(2), 0.5), at, (MM, MM, 5.0))
+    with pytest.raises(InputError, match="resolution cannot be told"):
+        transfer_ratio(own, goal.power[0])
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(0.5, 1.0), (1.0, 0.5)], ids=["smoother", "sharper"])
 def test_edges_get_the_styles_resolution_and_nothing_moves(ours, theirs):
     content, truth = scan(ours, 60.0, 0), scan(theirs, 60.0, 0)
