@@ -29,6 +29,8 @@ LOWEST_PER_MM = 0.12
 FITTED_PER_MM = (0.2, 0.3)
 # a frequency that every kernel shows as it is, and how far their transfers may be apart there
 COARSE_PER_MM, MOST_COARSE = 0.1, 1.15
+# how far the logarithm of a ratio of smooth transfers is from the fit, root mean square
+MOST_MISFIT = 0.1
 # rings of radial means per step of the lattice
 RINGS = 1.0
 # fewer clear ones tell no more than a constant
@@ -55,11 +57,12 @@ def transfer_ratio(
     weights = np.sqrt(cells[clear])
     doses, *even = np.linalg.lstsq(_even(middles[clear]) * weights[:, None], log * weights, rcond=None)[0]
     coarse = float(np.exp(_even(np.array([COARSE_PER_MM]))[0, 1:] @ np.array(even)))
-    if not 1.0 / MOST_COARSE < coarse < MOST_COARSE:
+    misfit = float(np.sqrt(np.mean((log - doses - _even(middles[clear])[:, 1:] @ np.array(even)) ** 2)))
+    if not 1.0 / MOST_COARSE < coarse < MOST_COARSE or misfit > MOST_MISFIT:
         raise InputError(
             f"resolution cannot be told from the noise of these scans: it would differ by a factor of {coarse:.2f} at "
-            f"{COARSE_PER_MM:g} per mm, where all kernels agree within {MOST_COARSE:g}; their raw noise is not alike\n"
-            "turn resolution off"
+            f"{COARSE_PER_MM:g} per mm, with a misfit of {misfit:.2f}, where kernels agree within {MOST_COARSE:g} and "
+            f"{MOST_MISFIT:g}; their raw noise is not alike\nturn resolution off"
         )
     ratio = np.sqrt(np.maximum(theirs, 0.0) / np.maximum(ours, FAINT**2 * ours.max())) / np.exp(doses)
     # amplification ends where the content has nothing to amplify
