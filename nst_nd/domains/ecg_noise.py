@@ -110,7 +110,7 @@ class RestMethod:
 
 
 def kept(content: Sample, change: Signal, beats: Beats) -> NDArray[np.float64]:
-    """A change [lead, time] in mV that leaves the median beat, beats like no other and the law of leads as they are."""
+    """A change [lead, time] in mV that leaves the median beat and the law of leads as they are."""
     return _lawful(content, change - synchronous(change, beats))
 
 
