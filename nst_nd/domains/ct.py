@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_nd import scratch
-from nst_nd.domains.domain import Prepared, Style, check_together
+from nst_nd.domains.domain import Parts, Prepared, Style, check_together
 from nst_nd.domains.hounsfield import check_hounsfield
 from nst_nd.domains.metrics.noise import EDGE, quiet_squares
 from nst_nd.domains.metrics.running import pieces
@@ -89,73 +89,61 @@ class CtDomain(VolumeDomain):
         self,
         content: Sample,
         styles: Sequence[Style],
-        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        parts: Parts,
         prepared: Prepared,
         settings: Settings,
     ) -> Prepared:
-        """See Starter.begin: by the spectral method; features then learn in quiet squares."""
-        return with_spectrum(content, styles, parts, prepared, settings)
+        """See Starter.begin: by the spectral method; features then learn in quiet squares.
 
+        A part with too little quiet soft tissue to measure noise in, and a volume of several channels, is left to them.
+        """
+        if content.nc > 1:
+            _leave(f"a volume with {content.nc} channels has no noise spectrum here", prepared, settings)
+            return prepared
+        weights, style_weights = list(prepared.regions or (prepared.weight,)), list(prepared.style_weights)
+        methods: list[SpectralMethod] = []
+        for region, (numbers, mask) in enumerate(parts):
+            own = [styles[number] for number in numbers]
+            squares, theirs = _squares(content, mask), [_squares(style.sample, style.mask) for style in own]
+            found, least = len(squares), min(map(len, theirs))
+            if min(found, least) < FEWEST:
+                said = f"{found} quiet squares of {EDGE} voxels in the content's soft tissue and {least} in the style's"
+                _leave(f"noise cannot be measured: {said}; {FEWEST} are needed", prepared, settings)
+                continue
+            prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
+            methods.append(_method(content, own, squares, theirs, mask, settings))
+            weights[region] = _within(weights[region], squares)
+            for number, corners in zip(numbers, theirs, strict=True):
+                seen = prepared.seen[number]
+                # those of a resampled style are other ones; perhaps none are left
+                here = corners if seen is styles[number].sample else quiet_squares(seen)
+                if len(here):
+                    style_weights[number] = _within(style_weights[number], here)
+            if settings.resolution:
+                prepared.notes.append(_resolution_note(methods[-1]))
+        if not methods:
+            return prepared
+        gain = prepared.scaling.gain[0]
 
-def with_spectrum(
-    content: Sample,
-    styles: Sequence[Style],
-    parts: Sequence[tuple[Sequence[int], Sample | None]],
-    prepared: Prepared,
-    settings: Settings,
-) -> Prepared:
-    """The prepared inputs with the change by the spectral method as their start; features learn in quiet squares.
+        def closed(change: Tensor) -> Tensor:
+            hu = _times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()
+            for method in methods:
+                hu = method.closed(hu)
+            return _times(hu, gain)
 
-    parts: of the content, each the numbers of its styles and its mask. One with too little quiet soft tissue to measure
-    noise in, or several channels, is left to the features, with a note; an InputError where nothing else was asked for.
-    """
-    if content.nc > 1:
-        _leave(f"a volume with {content.nc} channels has no noise spectrum here", prepared, settings)
-        return prepared
-    weights, style_weights = list(prepared.regions or (prepared.weight,)), list(prepared.style_weights)
-    methods: list[SpectralMethod] = []
-    for region, (numbers, mask) in enumerate(parts):
-        own = [styles[number] for number in numbers]
-        squares, theirs = _squares(content, mask), [_squares(style.sample, style.mask) for style in own]
-        found, least = len(squares), min(map(len, theirs))
-        if min(found, least) < FEWEST:
-            said = f"noise cannot be measured: {found} quiet squares of {EDGE} voxels in the content's soft tissue and "
-            _leave(f"{said}{least} in the style's; {FEWEST} are needed", prepared, settings)
-            continue
-        prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
-        methods.append(_method(content, own, squares, theirs, mask, settings))
-        weights[region] = _within(weights[region], squares)
-        for number, corners in zip(numbers, theirs, strict=True):
-            seen = prepared.seen[number]
-            # those of a resampled style are other ones; perhaps none are left
-            here = corners if seen is styles[number].sample else quiet_squares(seen)
-            if len(here):
-                style_weights[number] = _within(style_weights[number], here)
-        if settings.resolution:
-            prepared.notes.append(_resolution_note(methods[-1]))
-    if not methods:
-        return prepared
-    gain = prepared.scaling.gain[0]
-
-    def closed(change: Tensor) -> Tensor:
-        hu = _times(change[0, 0].numpy(), 1.0 / gain)[0, 0].numpy()
-        for method in methods:
-            hu = method.closed(hu)
-        return _times(hu, gain)
-
-    start = methods[0].change(settings.seed)
-    for n, method in enumerate(methods[1:], start=1):
-        more = method.change(settings.seed + n)
-        for i in pieces(start, more):
-            start[i] += more[i]
-    return replace(
-        prepared,
-        start=_times(start, gain),
-        closed=closed,
-        weight=prepared.weight if prepared.regions else weights[0],
-        regions=tuple(w for w in weights if w is not None) if prepared.regions else (),
-        style_weights=tuple(style_weights),
-    )
+        start = methods[0].change(settings.seed)
+        for n, method in enumerate(methods[1:], start=1):
+            more = method.change(settings.seed + n)
+            for i in pieces(start, more):
+                start[i] += more[i]
+        return replace(
+            prepared,
+            start=_times(start, gain),
+            closed=closed,
+            weight=prepared.weight if prepared.regions else weights[0],
+            regions=tuple(w for w in weights if w is not None) if prepared.regions else (),
+            style_weights=tuple(style_weights),
+        )
 
 
 def _leave(said: str, prepared: Prepared, settings: Settings) -> None:

@@ -133,6 +133,10 @@ class Domain(Protocol):
         """The result after what the domain guards (peaks, colours), and what had to be said."""
 
 
+# of a content: for each part the numbers of its styles, and its mask
+Parts = Sequence[tuple[Sequence[int], Sample | None]]
+
+
 @runtime_checkable
 class Starter(Domain, Protocol):
     """A domain with a method of its own that makes a start for the optimiser, or the whole result."""
@@ -141,13 +145,13 @@ class Starter(Domain, Protocol):
         self,
         content: Sample,
         styles: Sequence[Style],
-        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        parts: Parts,
         prepared: Prepared,
         settings: Settings,
     ) -> Prepared:
         """The prepared inputs with that start; as they are, and a note, where it cannot be made and is not all.
 
-        parts: of the content, each the numbers of its styles and its mask. Raises InputError where it was all that was
+        Raises InputError where it was all that was
         asked for.
         """
 

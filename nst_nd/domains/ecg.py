@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst_nd.domains.beats import FEWEST, Beats, beats_of
-from nst_nd.domains.domain import Prepared, Style, check_together, refuse_channels
+from nst_nd.domains.domain import Parts, Prepared, Style, check_together, refuse_channels
 from nst_nd.domains.ecg_noise import RestMethod
 from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
@@ -77,7 +77,7 @@ class EcgDomain:
         self,
         content: Sample,
         styles: Sequence[Style],
-        parts: Sequence[tuple[Sequence[int], Sample | None]],
+        parts: Parts,
         prepared: Prepared,
         settings: Settings,
     ) -> Prepared:
