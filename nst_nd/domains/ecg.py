@@ -99,7 +99,7 @@ class EcgDomain:
             methods.append((method, 1.0 if mask is None else mask.data.mean(axis=0)))
             change += method.change(settings.seed + n) * methods[-1][1]
         odd = int((~beats.alike).sum())
-        left = f"; {odd} like no other are not filtered" if odd else ""
+        left = f"; {odd} like no other are left as they are" if odd else ""
         prepared.notes.append(f"{len(beats.peaks)} beats found{left}")
         scaling, gain = prepared.scaling, prepared.scaling.gain[:, None]
 

@@ -2,11 +2,12 @@
 
 With P the power spectrum of the content's rest in a lead and T that of the style's,
 
-    filter    gain g = min(1, sqrt(T / P)) on the content's rest; beats that are like no other are left out of it
+    filter    gain g = min(1, sqrt(T / P)) on the content's rest
     noise     with the power T - g^2 P that is missing then, the style's correlation of leads (by the square root of its
               matrix of cross-spectra), and above SLOW_HZ the style's slow rise and fall (bursts)
 
-What would move the median beat is taken out of the change. Leads that follow Einthoven's law go on following it.
+Beats that are like no other stay, with what is round them. What would move the median beat is taken out of the change.
+Leads that follow Einthoven's law go on following it.
 """
 
 from __future__ import annotations
@@ -91,13 +92,14 @@ class RestMethod:
         """
         aim, change = self.target, np.zeros(self.own.signal.shape)
         for _ in range(ROUNDS):
-            change = kept(self.content, _once(self.own, self.rests, aim, self.rate, self.usual, seed), self.beats)
+            made = _once(self.own, self.rests, aim, self.rate, seed) * self.usual
+            change = kept(self.content, made, self.beats)
             aim = aim * np.clip(self.target / np.maximum(self._reached(change), 1e-30), 0.5, 2.0)
         return change
 
     def closed(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         """A change after one more, gentle filter towards the styles' spectrum, and what must stay."""
-        change = kept(self.content, change, self.beats)
+        change = kept(self.content, change * self.usual, self.beats)
         f = np.fft.rfftfreq(change.shape[1], 1.0 / self.rate)
         gain = np.sqrt(np.clip(self.target / np.maximum(self._reached(change), 1e-30), 0.5, 2.0))
         above = np.clip((f - LOWEST_HZ) / LOWEST_HZ, 0.0, 1.0)  # slower waves are too few to be counted
@@ -119,15 +121,14 @@ def _once(
     rests: Sequence[tuple[Rest, float]],
     aim: NDArray[np.float64],
     rate: float,
-    usual: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.float64]:
-    """The content's rest filtered, and the missing noise. aim: [lead, f], the power to reach. usual: [time], where."""
+    """The content's rest filtered, and the missing noise. aim: [lead, f], the power to reach."""
     length = own.signal.shape[1]
     ours = _smoothed(own.power, own.frequencies)
     gain = np.minimum(1.0, np.sqrt(aim / np.maximum(ours, 1e-12 * ours.max())))
     f = np.fft.rfftfreq(length, 1.0 / rate)
-    change = np.fft.irfft(np.fft.rfft(own.signal) * (_at(gain, own.frequencies, f) - 1.0), length) * usual
+    change = np.fft.irfft(np.fft.rfft(own.signal) * (_at(gain, own.frequencies, f) - 1.0), length)
     missing = np.maximum(aim - gain**2 * ours, 0.0)
     draw = np.random.default_rng(seed)
     for rest, share in rests:
