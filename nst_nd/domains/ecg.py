@@ -40,6 +40,8 @@ class EcgDomain:
         ),
         "content_layers": ("level.relu1", "o3.relu1", "o4.relu1"),
         "style_layers": (*octave_layers(OCTAVES), *(f"level.relu{i}" for i in range(1, 6))),
+        # a repeated end would count many times, and became a spike
+        "padding": "reflect",
         "style_weight": 40.0,
         "iterations": 40,
         "method": "both",

@@ -12,7 +12,7 @@ Leads that follow Einthoven's law go on following it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,11 +100,16 @@ class RestMethod:
     def closed(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         """A change after one more, gentle filter towards the styles' spectrum, and what must stay."""
         change = kept(self.content, change * self.usual, self.beats)
-        f = np.fft.rfftfreq(change.shape[1], 1.0 / self.rate)
-        gain = np.sqrt(np.clip(self.target / np.maximum(self._reached(change), 1e-30), 0.5, 2.0))
-        above = np.clip((f - LOWEST_HZ) / LOWEST_HZ, 0.0, 1.0)  # slower waves are too few to be counted
-        waves = np.fft.rfft(self.own.signal + change) * (_at(gain, self.own.frequencies, f) - 1.0) * above
-        return kept(self.content, change + np.fft.irfft(waves, change.shape[1]) * self.usual, self.beats)
+        gain = np.sqrt(np.clip(self.target / np.maximum(self._reached(change), 1e-30), 0.5, 2.0)) - 1.0
+
+        def above(f: NDArray[Any]) -> NDArray[Any]:
+            # slower waves are too few to be counted
+            share = np.clip((f - LOWEST_HZ) / LOWEST_HZ, 0.0, 1.0)
+            found: NDArray[Any] = share * _at(gain, self.own.frequencies, f)
+            return found
+
+        more = _filtered(self.own.signal + change, self.rate, above)
+        return kept(self.content, change + more * self.usual, self.beats)
 
     def _reached(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         rest = Rest.of(self.own.signal + change, None, self.rate)
@@ -128,7 +133,7 @@ def _once(
     ours = _smoothed(own.power, own.frequencies)
     gain = np.minimum(1.0, np.sqrt(aim / np.maximum(ours, 1e-12 * ours.max())))
     f = np.fft.rfftfreq(length, 1.0 / rate)
-    change = np.fft.irfft(np.fft.rfft(own.signal) * (_at(gain, own.frequencies, f) - 1.0), length)
+    change = _filtered(own.signal, rate, lambda at: _at(gain, own.frequencies, at) - 1.0)
     missing = np.maximum(aim - gain**2 * ours, 0.0)
     draw = np.random.default_rng(seed)
     for rest, share in rests:
@@ -136,6 +141,16 @@ def _once(
         wanted = np.sqrt(share * missing / np.maximum(theirs, 1e-30))
         change += _noise(rest, _at(wanted, own.frequencies, f), f, rate, length, draw)
     return change
+
+
+def _filtered(
+    signal: NDArray[Any], rate: float, response: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[np.float64]:
+    """A signal through a real response of [f] in Hz, without delay; mirrored at its ends, which need not meet."""
+    there = np.concatenate([signal, signal[:, ::-1]], axis=1)
+    waves = np.fft.rfft(there) * response(np.fft.rfftfreq(there.shape[1], 1.0 / rate))
+    found: NDArray[np.float64] = np.fft.irfft(waves, there.shape[1])[:, : signal.shape[1]]
+    return found
 
 
 def _cross(signal: NDArray[np.float64], rate: float) -> tuple[NDArray[Any], NDArray[Any]]:

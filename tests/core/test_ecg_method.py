@@ -102,6 +102,8 @@ def test_the_rest_becomes_the_styles_and_beats_stay(method, own, goal):
     assert found["qt_change_ms"] <= 20
     assert found["st_change_mv"] <= 0.05
     assert found["limb_law_mv"] < 1e-4
+    steps = np.abs(np.diff(result.sample.data - content.data, axis=1))
+    assert max(steps[:, :3].max(), steps[:, -3:].max()) < 1.5 * np.percentile(steps, 99.9)  # no spike at the ends
     limb = result.sample.data[:6].astype(np.float64)
     assert np.abs(limb - limbs(limb[0], limb[1])).max() < 1e-3
 
