@@ -8,7 +8,7 @@ small: 3-D, 1-16-32-64 channels, two 3x3x3 convolutions with ReLU a stage, avera
        style on the first ReLU of each stage and on the last one.
 vgg:   VGG-19 inflated to 3-D up to relu3_1; style on relu1_1, relu2_1, relu3_1. No content term, whose target would
        take memory on all ways alike.
-image: (--image) VGG-19 in 2-D up to relu5_1, the five style layers and content on relu4_2; tiles of a fifth of the
+image: (--image) VGG-19 in 2-D up to relu5_1, the five style layers and content on relu4_2; tiles of a sixth of the
        edge.
 
 Three ways: "plain" is in-memory autograd tuned by hand that uses nothing of the engine (see common.py); "one tile" is
@@ -343,7 +343,7 @@ def main() -> None:
     sizes = dict.fromkeys(arguments.networks, arguments.sizes)
     tile = dict.fromkeys(sizes, arguments.tile)
     if arguments.image:
-        sizes["image"], tile["image"] = [arguments.image], arguments.image // 5
+        sizes["image"], tile["image"] = [arguments.image], arguments.image // 6
     errors = pass_gates(sizes)
     started = time.perf_counter()
     done: dict[str, list[list[Run]]] = {network: [] for network in sizes}
