@@ -41,6 +41,8 @@ class Sample:
         [C, height, width] in 0..1 of full scale; audio [C, time] in -1..1 of full scale; ECG [lead, time] in mV;
         volumes [C, i, j, k] in the axis order of the file, in the file's unit (HU for CT).
     channels: a name per channel ("R", "left", "V1"); empty where the file has none.
+    gaps: [channel, *space], True where nothing was recorded and data holds a bridge; None without any. Codecs mark
+        them again on writing.
     source: whatever the codec that read the file needs to write it back losslessly. Only that codec looks inside.
     notes: what was converted on the way in, in words; it goes to the log and into the sidecar.
 
@@ -54,6 +56,7 @@ class Sample:
     channels: tuple[str, ...] = ()
     source: Any = field(default=None, repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    gaps: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.data.dtype not in (np.float32, np.float64):
@@ -67,6 +70,8 @@ class Sample:
             parts = (self.data[:, piece] for piece in scratch.chunks(self.data, 1))
             bad = self.data.size - sum(int(np.count_nonzero(np.isfinite(part))) for part in parts)
             raise InputError(f"{bad} of {self.data.size} samples are NaN or infinite; all must be finite")
+        if self.gaps is not None and self.gaps.shape != self.data.shape:
+            raise InputError(f"gaps have shape {self.gaps.shape}, data has {self.data.shape}; they must agree")
         if len(self.grid.spacing) != self.data.ndim - 1:
             raise InputError(f"grid has {len(self.grid.spacing)} axes, data has {self.data.ndim - 1}")
 

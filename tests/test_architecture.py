@@ -22,7 +22,7 @@ LAYERS = (
     {"features"},
     {"engine"},
     {"domains"},
-    {"config", "sidecar", "checkpoint"},
+    {"config", "sidecar", "checkpoint", "figures"},
     {"draft"},
     {"job", "verify"},
     {"cli"},

@@ -28,6 +28,9 @@ def metrics(
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE", help="Draw the three (audio, ecg): .png, .pdf or .svg.")
+    ] = None,
     strict: o.Strict = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -40,6 +43,7 @@ def metrics(
     \b
     nst-nd metrics out.nii.gz --content c.nii.gz --style s.nii.gz --preset ct
     nst-nd metrics burning.wav --content music.flac --style fire.wav --json
+    nst-nd metrics out.hea --content c.hea --style s.csv --figure paper.png
     """
     del debug
     from nst_nd.domains import PRESETS
@@ -47,10 +51,13 @@ def metrics(
     from nst_nd.domains.metrics import measure
     from nst_nd.domains.stylize import resolve
     from nst_nd.errors import ConfigError, InputError
+    from nst_nd.figures import check_figure, draw
     from nst_nd.io import load, suffix_of
     from nst_nd.job import RATELESS
     from nst_nd.sidecar import plain
 
+    if figure is not None:
+        check_figure(figure)
     named = cast("sample.Kind | None", kind and kind.value)
 
     def read(file: Path) -> sample.Sample:
@@ -69,6 +76,8 @@ def metrics(
     assert settings.preset is not None
     if PRESETS[settings.preset].kind != ours.kind:
         raise ConfigError(f"--preset {settings.preset}: is for {PRESETS[settings.preset].kind}, not for {ours.kind}")
+    if figure is not None:
+        draw(ours, theirs, made, figure)
     measured = measure(ours, [theirs], made, settings.preset)
     beyond = breaches(measured, settings.limits)
     found = plain(measured)

@@ -1,23 +1,30 @@
-"""Audio: the waveform itself is optimised, through its spectrograms and octave by octave."""
+"""Audio: the waveform itself is optimised, through what an ear hears of it: cochlear envelopes and their modulations.
+
+It starts from the content with the style's mean spectrum (equalisation, the spectral method), so that features have to
+do what no filter can: how much a band rises and falls, how often, how suddenly, and with which others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
-from nst_nd.domains.domain import Prepared, check_together
-from nst_nd.domains.octaves import octave_layers, octaves
+from nst_nd.domains.domain import Parts, Prepared, Style, check_together
+from nst_nd.domains.equaliser import Spectrum, colour, equaliser, mean_spectrum, steps
+from nst_nd.domains.metrics.signals import clipped
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
+from nst_nd.features.cochlea import SHARE_OF_NYQUIST
 from nst_nd.sample import Data, Kind, Sample
 
 # just below full scale, so that rounding does not reach it
 CEILING = 0.999
-# at 44.1 kHz: from single samples to 6 ms
-OCTAVES = 8
-SPECTRAL_LAYERS = ("spectrogram.magnitude", "spectrogram.filters", "fine.magnitude", "fine.filters")
+# bytes per sample that equalising takes at a time
+WORKING = 48
 
 
 class AudioDomain:
@@ -27,24 +34,23 @@ class AudioDomain:
     kind: Kind = "audio"
     defaults: Mapping[str, Any] = {
         "extractor": (
-            {"name": "spectrogram", "window": 2048, "hop": 512, "widths": (1, 3, 9, 27), "filters": 96},
-            {
-                "name": "spectrogram",
-                "label": "fine",
-                "window": 512,
-                "hop": 128,
-                "widths": (1, 5, 15, 45),
-                "filters": 64,
-            },
-            *octaves(OCTAVES, widths=(3, 9, 17)),
+            {"name": "cochlea", "bands": 40},
+            {"name": "spectrogram", "window": 2048, "hop": 512, "floor": 1e-3, "widths": (1, 3, 9, 27), "filters": 96},
         ),
-        "content_layers": ("spectrogram.magnitude",),
-        "style_layers": (*SPECTRAL_LAYERS, *octave_layers(OCTAVES)),
-        # half for the spectrograms, half for the waveform's octaves
-        "style_layer_weights": (0.125,) * len(SPECTRAL_LAYERS) + (0.25 / OCTAVES,) * (2 * OCTAVES),
-        "style_weight": 10.0,
-        "iterations": 100,
+        "content_layers": ("cochlea.modulation",),
+        "style_layers": ("cochlea.powers", "cochlea.modulation", "cochlea.envelope", "spectrogram.magnitude"),
+        "style_layer_weights": (1.0, 1.0, 1.0, 0.3),
+        "statistics": {
+            "cochlea.powers": "log_moments",
+            "cochlea.modulation": "log_std",
+            "cochlea.envelope": "correlation",
+            "spectrogram.magnitude": "levels",
+        },
+        "content_weight": 0.1,
+        "style_weight": 1.0,
+        "iterations": 80,
         "range_weight": 1e5,
+        "method": "both",
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
@@ -52,11 +58,55 @@ class AudioDomain:
         del settings
         check_together(content, styles, self.kind)
         like = styles[0] if content is None else content
-        notes: list[str] = []
+        notes = [
+            f"the {what} has {count} samples at full scale: it was recorded too loud, or is limited"
+            for what, s in (("content", content), *(("style", s) for s in styles))
+            if s is not None and (count := clipped(s))
+        ]
         scaling = common_scaling([*styles, *([] if content is None else [content])], like.nc)
-        tensors = tuple(scaling.encode(_mix(resample(s, like.grid.rate, notes), like.nc, notes)) for s in styles)
-        encoded = None if content is None else scaling.encode(content.data)
-        return Prepared(encoded, tensors, scaling, limits=(-CEILING, CEILING), notes=notes)
+        seen = [_mix(resample(s, like.grid.rate, notes), like.nc, notes) for s in styles]
+        known = _known(like, styles)
+        if known < 1.0:
+            notes.append(f"above {known * (like.grid.rate or 0.0) / 2.0:g} Hz the style has nothing: left as it is")
+        spectra = [mean_spectrum(data) for data in seen]
+        return Prepared(
+            None if content is None else scaling.encode(content.data),
+            tuple(scaling.encode(data) for data in seen),
+            scaling,
+            limits=(-CEILING, CEILING),
+            shaping=steps(spectra, like.grid.rate or 1.0, known),
+            colour=colour(spectra[0]),
+            beforehand=0 if content is None else WORKING * content.data.size,
+            notes=notes,
+        )
+
+    def begin(
+        self,
+        content: Sample,
+        styles: Sequence[Style],
+        parts: Parts,
+        prepared: Prepared,
+        settings: Settings,
+    ) -> Prepared:
+        """See Starter.begin: the content through a filter that gives it the styles' mean spectrum."""
+        del settings
+        assert prepared.content is not None
+        known, own = _known(content, [style.sample for style in styles]), mean_spectrum(content.data)
+        gain = float(prepared.scaling.gain[0])
+        change = torch.zeros_like(prepared.content)
+        for numbers, mask in parts:
+            total = sum(styles[n].weight for n in numbers)
+            theirs = [mean_spectrum(prepared.styles[n][0].double().numpy() / gain) for n in numbers]
+            goal: Spectrum = np.sum(
+                [styles[n].weight / total * power for n, power in zip(numbers, theirs, strict=True)], axis=0
+            )
+            made = equaliser(own, goal, known).mirrored(prepared.content)
+            # what would be clipped is turned down: it is a start
+            peak = float(made.abs().max())
+            made = made * min(1.0, CEILING * gain / peak) if peak > 0 else made
+            here = 1.0 if mask is None else torch.from_numpy(mask.data.mean(axis=0, dtype=np.float32))
+            change += (made - prepared.content) * here
+        return replace(prepared, start=change)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
         """Peak guard: a result louder than full scale, where the content was not, is turned down as a whole."""
@@ -70,6 +120,12 @@ class AudioDomain:
         if content is not None:  # what a mask kept is not turned down
             np.copyto(data, content.data, where=result.data == content.data)
         return result.replace(data=data), [f"peak guard: the result was turned down by {-decibel:.1f} dB"]
+
+
+def _known(like: Sample, styles: Sequence[Sample]) -> float:
+    """The share of the frequencies, up to half the rate of `like`, that every style was sampled finely enough for."""
+    least = min(s.grid.rate or 1.0 for s in styles)
+    return min(1.0, SHARE_OF_NYQUIST * least / (like.grid.rate or 1.0)) if least < (like.grid.rate or 1.0) else 1.0
 
 
 def _mix(data: Data, nc: int, notes: list[str]) -> Data:

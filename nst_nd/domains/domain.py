@@ -16,6 +16,7 @@ from torch import Tensor
 from nst_nd import scratch
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.shaping import Shaping
 from nst_nd.sample import Data, Kind, Sample
 
 # model units span about 255, as the networks trained on photographs expect
@@ -95,7 +96,8 @@ class Prepared:
     regions: in its place where styles have parts of the content of their own; region_of: which part, per style.
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
-    that is made before anything is optimised, and stays; closed: a last correction of a whole change. seen: the styles
+    that is made before anything is optimised, and stays; shaping: of the iterate, see Iterate; colour: gives
+    white noise the first style's spectrum; closed: a last correction of a whole change. seen: the styles
     as the networks see them, where a domain resamples them. beforehand: bytes that making a start takes at a time.
     notes: what was converted, in words.
     """
@@ -112,6 +114,8 @@ class Prepared:
     limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
     start: Tensor | None = None
+    shaping: Shaping | None = None
+    colour: Shaping | None = None
     closed: Callable[[Tensor], Tensor] | None = None
     seen: tuple[Sample, ...] = ()
     beforehand: int = 0

@@ -73,7 +73,17 @@ class EcgDomain:
         tensors = tuple(scaling.encode(resample(s, like.grid.rate, notes)) for s in styles)
         encoded = None if content is None else scaling.encode(content.data)
         beforehand = 0 if content is None else WORKING * content.data.size
-        return Prepared(encoded, tensors, scaling, beforehand=beforehand, notes=notes)
+        free = None if content is None else _recorded(content, content.shape[0])
+        return Prepared(
+            encoded,
+            tensors,
+            scaling,
+            free=free,
+            weight=free,
+            style_weights=tuple(_recorded(s, x.shape[2]) for s, x in zip(styles, tensors, strict=True)),
+            beforehand=beforehand,
+            notes=notes,
+        )
 
     def begin(
         self,
@@ -94,11 +104,14 @@ class EcgDomain:
         rate = content.grid.rate
         seen = [np.asarray(resample(style.sample, rate, []), np.float64) for style in styles]
         change = np.zeros(content.data.shape)
+        known = [_recorded(style.sample, data.shape[1]) for style, data in zip(styles, seen, strict=True)]
+        there = _recorded(content, content.shape[0])
+        recorded = 1.0 if there is None else there[0, 0].double().numpy()
         methods: list[tuple[RestMethod, Data | float]] = []
         for n, (numbers, mask) in enumerate(parts):
             total = sum(styles[number].weight for number in numbers)
-            method = RestMethod(content, [(seen[i], styles[i].weight / total) for i in numbers], beats)
-            methods.append((method, 1.0 if mask is None else mask.data.mean(axis=0)))
+            method = RestMethod(content, [(seen[i], known[i], styles[i].weight / total) for i in numbers], beats, there)
+            methods.append((method, recorded * (1.0 if mask is None else mask.data.mean(axis=0))))
             change += method.change(settings.seed + n) * methods[-1][1]
         odd = int((~beats.alike).sum())
         left = f"; {odd} like no other are left as they are" if odd else ""
@@ -117,7 +130,7 @@ class EcgDomain:
         return replace(
             prepared,
             content=rest(content.data.astype(np.float64), beats),
-            styles=tuple(rest(data, beats_of(content.replace(data=data))) for data in seen),
+            styles=tuple(rest(data, beats_of(content.replace(data=data, gaps=None))) for data in seen),
             start=torch.from_numpy((change * gain).astype(np.float32))[None],
             closed=closed,
         )
@@ -126,3 +139,16 @@ class EcgDomain:
         """Nothing to guard here."""
         del content, settings
         return result, []
+
+
+def _recorded(sample: Sample, length: int) -> Tensor | None:
+    """[1, 1, length], 1 where all leads were recorded, 0 in a gap of one; None without gaps. length: as resampled."""
+    if sample.gaps is None:
+        return None
+    gap = np.logical_or.reduce(sample.gaps)
+    if gap.all():
+        raise InputError("the gaps of all leads together leave no sample; leave out the lead with most of them")
+    places = np.arange(length) * (gap.size / length)
+    # what lies between a sample that is there and one that is not, is not
+    near = np.stack([np.floor(places), np.ceil(places)]).astype(int).clip(0, gap.size - 1)
+    return torch.from_numpy(~gap[near].any(axis=0)).float()[None, None]

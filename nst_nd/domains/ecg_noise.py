@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex, Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nst_nd.domains.beats import Beats, Signal, beats_of, synchronous
 from nst_nd.sample import Sample
@@ -59,11 +60,16 @@ class Rest:
     bursts: Float[NDArray[np.float64], " time"]
 
     @classmethod
-    def of(cls, data: Signal, beats: Beats | None, rate: float) -> Rest:
-        """Of data [lead, time] in mV at this rate, less its beats."""
+    def of(cls, data: Signal, beats: Beats | None, rate: float, known: Tensor | None = None) -> Rest:
+        """Of data [lead, time] in mV at this rate, less its beats; known: [1, 1, time], 0 in gaps."""
         signal = data.astype(np.float64) - (0.0 if beats is None else beats.drawn(data.shape[1]))
         signal = signal - signal.mean(axis=1, keepdims=True)
+        share = 1.0
+        if known is not None:
+            there = known[0, 0].double().numpy()
+            signal, share = signal * there, float(there.mean())
         frequencies, cross = _cross(signal, rate)
+        cross /= share
         return cls(signal, cross, frequencies, _bursts(signal, rate))
 
     @property
@@ -74,12 +80,24 @@ class Rest:
 
 
 class RestMethod:
-    """The method for one content and its styles: data at the content's rate, and shares."""
+    """The method for one content and its styles: data at the content's rate, where it was recorded, and shares.
 
-    def __init__(self, content: Sample, styles: Sequence[tuple[Signal, float]], beats: Beats) -> None:
-        self.content, self.beats, self.rate = content, beats, content.grid.rate or 1.0
-        self.own = Rest.of(content.data, beats, self.rate)
-        self.rests = [(Rest.of(data, beats_of(content.replace(data=data)), self.rate), share) for data, share in styles]
+    known: the same of the content, as `Rest.of` takes it.
+    """
+
+    def __init__(
+        self,
+        content: Sample,
+        styles: Sequence[tuple[Signal, Tensor | None, float]],
+        beats: Beats,
+        known: Tensor | None = None,
+    ) -> None:
+        self.content, self.beats, self.known, self.rate = content, beats, known, content.grid.rate or 1.0
+        self.own = Rest.of(content.data, beats, self.rate, known)
+        self.rests = [
+            (Rest.of(data, beats_of(content.replace(data=data, gaps=None)), self.rate, there), share)
+            for data, there, share in styles
+        ]
         f = self.own.frequencies
         goal = np.sum([share * _at(rest.power, rest.frequencies, f) for rest, share in self.rests], axis=0)
         self.target = _smoothed(goal, f)
@@ -112,7 +130,7 @@ class RestMethod:
         return kept(self.content, change + more * self.usual, self.beats)
 
     def _reached(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
-        rest = Rest.of(self.own.signal + change, None, self.rate)
+        rest = Rest.of(self.own.signal + change, None, self.rate, self.known)
         return _smoothed(rest.power, self.own.frequencies)
 
 
@@ -190,7 +208,9 @@ def _bursts(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
 
     fast = signal - _low(signal, rate)
     each = fast / np.maximum(fast.std(axis=1, keepdims=True), 1e-12)
-    size = np.sqrt(uniform_filter1d(np.mean(each**2, axis=0), max(1, round(BURST_S * rate)), mode="reflect"))
+    power = uniform_filter1d(np.mean(each**2, axis=0), max(1, round(BURST_S * rate)), mode="reflect")
+    # a running sum may end a little below 0 in a gap
+    size = np.sqrt(np.maximum(power, 0.0))
     # what happens within a second is the noise itself
     smooth = uniform_filter1d(size, max(1, round(2 * BURST_S * rate)), mode="reflect")
     level = np.sqrt(np.mean(smooth**2))

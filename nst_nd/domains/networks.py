@@ -11,10 +11,11 @@ from torch import nn
 
 from nst_nd.domains.settings import ExtractorSettings, Settings
 from nst_nd.errors import ConfigError
+from nst_nd.features.cochlea import cochlea
 from nst_nd.features.extractor import ChainStage, Extractor
 from nst_nd.features.module import module_extractor
 from nst_nd.features.random_conv import CHANNELS, WIDTHS, multi_width_layer, random_network
-from nst_nd.features.spectral import LogSpectrogram
+from nst_nd.features.spectral import Spectrogram
 from nst_nd.features.vgg import vgg19
 from nst_nd.features.weights import load_state
 
@@ -35,9 +36,18 @@ class Network:
 
 
 def build_networks(
-    settings: Settings, nc: int, ndim: int, pool_kernel: tuple[int, ...] | None, *, with_content: bool
+    settings: Settings,
+    nc: int,
+    ndim: int,
+    pool_kernel: tuple[int, ...] | None,
+    *,
+    with_content: bool,
+    rates: Sequence[float | None] = (),
 ) -> list[Network]:
-    """The networks of the settings, each cut after its deepest layer in use; unused ones are left out."""
+    """The networks of the settings, each cut after its deepest layer in use; unused ones are left out.
+
+    rates: of a signal and of its styles, in Hz, for networks that know what they hear.
+    """
     content = _weights(settings.content_layers, settings.content_layer_weights)
     style = _weights(settings.style_layers, settings.style_layer_weights)
     if not with_content or settings.content_weight == 0:
@@ -49,7 +59,7 @@ def build_networks(
     for spec in settings.extractor:
         own = [_own_layers(layers, spec.prefix, several) for layers in (content, style)]
         if own[0] or own[1]:
-            built = _build(spec, settings, nc, ndim, pool_kernel, [*own[0], *own[1]])
+            built = _build(spec, settings, nc, ndim, pool_kernel, rates, [*own[0], *own[1]])
             label = f"{spec.prefix}." if several else ""
             networks.append(Network(label, built.until([*own[0], *own[1]]), *own))
     known = {spec.prefix for spec in settings.extractor}
@@ -77,6 +87,7 @@ def _build(
     nc: int,
     ndim: int,
     pool_kernel: tuple[int, ...] | None,
+    rates: Sequence[float | None],
     layers: Sequence[str],
 ) -> Extractor:
     kernel = settings.pool_kernel or pool_kernel
@@ -105,7 +116,12 @@ def _build(
             plane=spec.plane,
         )
     if spec.name == "spectrogram":
-        return spectrogram_network(nc, ndim, spec)
+        return spectrogram_network(nc, ndim, spec, next((rate for rate in rates if rate), None))
+    if spec.name == "cochlea":
+        known = [rate for rate in rates if rate]
+        if ndim != TIME_AXES or not known:
+            raise ConfigError("the cochlea takes signals with one axis and a sampling rate; choose vgg19 or random")
+        return cochlea(nc, known[0], spec.bands, min(known))
     return _module(spec, nc, ndim, layers)
 
 
@@ -115,17 +131,18 @@ def _deepest_block(layers: Sequence[str]) -> int:
     return max((int(m[1]) for m in found if m), default=5) if all(found) else 5
 
 
-def spectrogram_network(nc: int, ndim: int, spec: ExtractorSettings) -> Extractor:
-    """Taps magnitude (log spectrogram) and filters (random kernels of several widths along time) of a waveform."""
+def spectrogram_network(nc: int, ndim: int, spec: ExtractorSettings, rate: float | None = None) -> Extractor:
+    """Taps magnitude (the spectrogram) and filters (random kernels of several widths along time) of a waveform."""
     if ndim != TIME_AXES:
         raise ConfigError("the spectrogram network takes signals with one axis; choose vgg19 or random")
     widths = spec.widths or WIDTHS
-    front = LogSpectrogram.hann("magnitude", spec.window, spec.hop)
-    bins = nc * (spec.window // 2 + 1)
-    layer = multi_width_layer("filters", bins, ndim, widths, spec.filters, spec.seed)
+    front = Spectrogram.hann(
+        "magnitude", spec.window, spec.hop, scale=spec.scale, floor=spec.floor, mels=spec.mels, rate=rate
+    )
+    layer = multi_width_layer("filters", front.channels(nc), ndim, widths, spec.filters, spec.seed)
     name = (
         f"spectrogram(nc={nc}, window={spec.window}, hop={spec.hop}, widths={widths}, filters={spec.filters}, "
-        f"seed={spec.seed})"
+        f"seed={spec.seed}, floor={spec.floor:g}, {spec.scale})"
     )
     return Extractor(name, nc, ndim, (ChainStage((front,)), ChainStage((layer,))))
 

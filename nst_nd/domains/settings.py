@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nst_nd.engine.memory import bytes_of
 from nst_nd.features.costs import ContentNormalisation, StyleNormalisation
+from nst_nd.features.spectral import FLOOR, Scale
 from nst_nd.features.statistics import StatisticName
 from nst_nd.nd import Padding, Pooling
 
@@ -33,11 +34,12 @@ class ExtractorSettings(Model):
     """One fixed network.
 
     name: vgg19 (embedded weights), random (seeded, several kernel widths), spectrogram (STFT, then one random layer of
-    several widths along time), module (a torch module from monai.networks or torchvision.models).
+    several widths along time), cochlea (envelopes of bands of a sound, and their modulations), module (a torch module
+    from monai.networks or torchvision.models).
     label: prefix of its layer names ("label.layer") where several networks are used; the name by default.
     """
 
-    name: Literal["vgg19", "random", "spectrogram", "module"]
+    name: Literal["vgg19", "random", "spectrogram", "cochlea", "module"]
     label: str | None = None
     seed: int = Field(0, ge=0, description="random, spectrogram: seed of the kernels")
     widths: Annotated[tuple[Size, ...], Field(max_length=32)] | None = Field(
@@ -53,7 +55,13 @@ class ExtractorSettings(Model):
     )
     window: int = Field(2048, ge=2, le=1 << 20, description="spectrogram: samples per window")
     hop: int = Field(512, ge=1, le=1 << 20, description="spectrogram: samples from frame to frame")
+    scale: Scale = Field("log", description="spectrogram: log magnitudes, mel bands of them, or complex parts")
+    mels: int = Field(80, ge=1, le=4096, description="spectrogram: bands of the mel scale")
+    floor: Positive = Field(
+        FLOOR, description="spectrogram: magnitudes (the louder sound has about 64) far below this count as silence"
+    )
     filters: int = Field(128, ge=1, le=8192, description="spectrogram: kernels of each width")
+    bands: int = Field(40, ge=1, le=512, description="cochlea: bands from 50 Hz to 18 kHz")
     module: str | None = Field(None, description="module: where it is, e.g. monai.networks.nets.BasicUNet")
     arguments: dict[str, Any] = Field(default_factory=dict, description="module: its constructor's arguments")
     weights: str | None = Field(None, description="module: a .safetensors file or a plain checkpoint of tensors")
@@ -66,6 +74,10 @@ class ExtractorSettings(Model):
 
 class Settings(Model):
     """What determines a transfer besides its inputs. Defaults of a domain come from its preset."""
+
+    def statistic_of(self, layer: str) -> StatisticName:
+        """The statistic that a style layer is compared by."""
+        return self.statistics.get(layer, self.statistic)
 
     preset: Preset | None = Field(
         None, description="domain: image, audio, ecg, volume or ct; by the kind of file if absent"
@@ -80,7 +92,12 @@ class Settings(Model):
         description="layers whose statistics become the style's",
     )
     style_layer_weights: tuple[Weight, ...] | None = Field(None, description="one per style layer; equal if absent")
-    statistic: StatisticName = Field("gram", description="gram, covariance, correlation or mean_std")
+    statistic: StatisticName = Field(
+        "gram", description="gram, covariance, correlation or mean_std; levels, log_std or log_moments of sound"
+    )
+    statistics: dict[str, StatisticName] = Field(
+        default_factory=dict, description="style layers with a statistic other than that"
+    )
     content_weight: Weight = Field(1.0, description="alpha")
     style_weight: Weight = Field(30.0, description="beta")
     tv_weight: Weight = Field(0.0, description="weight of the total variation")

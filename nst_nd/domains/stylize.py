@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -231,13 +231,24 @@ class _Run:
             else self.prepared.content
         )
         nc, ndim = self.base.shape[1], nd.spatial_axes(self.base)
-        self.networks = build_networks(settings, nc, ndim, self.prepared.pool_kernel, with_content=content is not None)
+        heard = [*([] if content is None else [content]), *(style.sample for style in styles)]
+        self.networks = build_networks(
+            settings,
+            nc,
+            ndim,
+            self.prepared.pool_kernel,
+            with_content=content is not None,
+            rates=[sample.grid.rate for sample in heard],
+        )
         self.init = None if init is None else self._encode_init(init)
 
     def work(self) -> Transfer:
         """The computing part, ready to be looked at."""
         self._begin()
-        return self._transfer()
+        self._settle()
+        transfer = self._transfer()
+        transfer.aim = self.aim
+        return transfer
 
     def _transfer(self) -> Transfer:
         shares = shares_of(self.styles, self.prepared)
@@ -261,7 +272,8 @@ class _Run:
         transfer = self._transfer()
         transfer.plan(on_plan, keeper)
         self._begin()
-        transfer.prepared, transfer.base = self.prepared, self.base
+        self._settle()
+        transfer.prepared, transfer.base, transfer.aim = self.prepared, self.base, self.aim
         outcome = transfer.run(on_step, should_stop, on_plan, keeper)
         del transfer
         return None if outcome.z is None else self._result(outcome.z.cpu(), outcome)
@@ -273,7 +285,8 @@ class _Run:
             assert start is not None  # the spectral method says so where it cannot
             change = start
         else:
-            change = Iterate(self.base, self.prepared.lock, self.prepared.free).change(z)
+            prepared = self.prepared
+            change = Iterate(self.base, prepared.lock, prepared.free, shaping=prepared.shaping).change(z)
             change = change if start is None else added(change, start)
             change = change if self.prepared.closed is None else self.prepared.closed(change)
         if self.content is None:
@@ -309,9 +322,29 @@ class _Run:
         if self.prepared.start is not None:
             assert self.prepared.content is not None
             self.base = added(self.prepared.content, self.prepared.start, self.prepared.free)
+            self.init = None if self.init is None else self.init - (self.base - self.prepared.content)
+
+    def _settle(self) -> None:
+        """Where steps are shaped, what is started from is a change that stays, as the spectral method's is.
+
+        Through the shaping it could only be had nearly. What content terms want is what it would be without.
+        """
+        self.aim = self.base
+        if self.prepared.shaping is None:
+            return
+        first = self._change(self.base)
+        if first.any():
+            start, free = self.prepared.start, self.prepared.free
+            first = first if free is None else first * free
+            self.prepared = replace(self.prepared, start=first if start is None else added(start, first))
+            self.base = added(self.base, first)
 
     def _start(self, base: Tensor) -> Tensor:
         """z of the first scale, for the content (or 0) at its size [1, C, *size]."""
+        return torch.zeros_like(base) if self.prepared.shaping is not None else self._change(base)
+
+    def _change(self, base: Tensor) -> Tensor:
+        """What the first iterate differs from the base by."""
         settings, size = self.settings, base.shape[2:]
         if self.init is not None:
             return nd.resize(self.init, size)
@@ -323,7 +356,8 @@ class _Run:
             ratio = settings.noise_ratio if self.content is not None else 1.0
             return ratio * (noise * settings.noise_range - base)
         # style, and "content" where there is none
-        return _noise_like(self.prepared.styles[0], size, generator) - base
+        noise = _noise_like(self.prepared.styles[0], size, generator)
+        return (noise if self.prepared.colour is None else self.prepared.colour(noise)) - base
 
     def _encode_init(self, init: Sample) -> Tensor:
         if self.base.shape[1:] != init.data.shape:

@@ -90,13 +90,15 @@ def branch_of(
     terms = _content_terms(network, settings, content, stages, frame, split, size) if network.content else []
     style_terms: list[StyleTerm] = []
     pivots: dict[At, Tensor] = {}
-    statistic = STATISTICS[settings.statistic]
+    names = {tap: settings.statistic_of(f"{network.label}{tap}") for tap in network.style}
+    centred = any(STATISTICS[name].centred for name in names.values())
     for i, style in enumerate(styles if network.style else (), start=1):
         prefix = "style" if len(styles) == 1 else f"style{i}"
-        for tap, m in _style_moments(network, style, statistic.centred, frame).items():
+        for tap, m in _style_moments(network, style, centred, frame).items():
+            statistic = STATISTICS[names[tap]]
             if not m.count > 0:
                 raise InputError(f"the style mask leaves no position of {network.label}{tap} to take statistics from")
-            if m.pivot is not None:
+            if statistic.centred and m.pivot is not None:
                 pivots.setdefault((style.region, tap), m.pivot)
             name = f"{prefix}/{network.label}{tap}"
             beta = settings.style_weight * style.share * network.style[tap]

@@ -15,6 +15,7 @@ from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
 from nst_nd.engine.field import Field
+from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
 from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
 from nst_nd.engine.objective import Objective, SignalTerm
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
@@ -86,6 +87,7 @@ class Transfer:
     ) -> None:
         self.prepared, self.shares, self.settings = prepared, shares, settings
         self.base, self.start, self.device, self.team = base, start, device, team
+        self.aim = base  # what content terms want
         self.networks = [replace(n, extractor=n.extractor.to(device, torch.float32)) for n in networks]
         self.notes: list[str] = []
 
@@ -186,7 +188,7 @@ class Transfer:
         p, s = self.prepared, self.settings
         masks = sum(m is not None for m in (p.free, p.weight, *p.regions)) + (p.free is not None and p.lock is not None)
         masks += s.method == "both"  # the change by the spectral method stays beside the signal
-        smoothed, accelerator = p.lock is not None, self.device.type == "cuda"
+        smoothed, accelerator = p.lock is not None or p.shaping is not None, self.device.type == "cuda"
         return Demand(
             branches,
             size,
@@ -250,11 +252,13 @@ class Transfer:
         free = self.prepared.free
         base = self.own(nd.resize(self.base, scale.size), scale.split)
         mask = None if free is None else self.own(nd.resize(free, scale.size), scale.split)
-        if scale.split is None or lock is None:
-            return Iterate(base, lock, mask)
-        from nst_nd.engine.lowpass import SlabLowPass
-
-        return Iterate(base, lock, mask, SlabLowPass(self.team, scale.split, scale.size))
+        shaping = self.prepared.shaping
+        shaping = None if shaping is None else shaping.at(scale.share).to(self.device)
+        if scale.split is None:
+            return Iterate(base, lock, mask, shaping=shaping)
+        low = None if lock is None else SlabLowPass(self.team, scale.split, scale.size)
+        part = None if shaping is None else SlabShaping(shaping, self.team, scale.split, scale.size)
+        return Iterate(base, lock, mask, low, part)
 
     def objective(self, scale: _Scale, base: Tensor) -> Objective:
         """Targets of a scale, in the memory of its plan."""
@@ -324,7 +328,9 @@ class _Work:
         self.loop = Loop(z.clone())
         if saved is not None:
             restore(saved, z, self.loop, self.optimiser, progress, transfer.team)
-        self.objective = transfer.objective(scale, self.iterate.base)
+        aim = transfer.aim
+        at_scale = self.iterate.base if aim is transfer.base else transfer.own(nd.resize(aim, scale.size), scale.split)
+        self.objective = transfer.objective(scale, at_scale)
         trim()
         self.engine = self._engine()
 

@@ -1,4 +1,4 @@
-"""The low-pass of `Iterate` where every process has a slab of the signal."""
+"""The filters of `Iterate` where every process has a slab of the signal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nst_nd import nd
 from nst_nd.boxes import Span
 from nst_nd.engine.field import Field
 from nst_nd.engine.team import Split, Team
+from nst_nd.features.shaping import Shaping
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,25 @@ class SlabLowPass:
         field.exchange()
         smooth(field.data, sigma, out=field.data)
         part.copy_(field.read(own))
+
+
+@dataclass(frozen=True)
+class SlabShaping:
+    """`shaping` of a whole signal of `size`, on this process's slab of it; all processes call it together."""
+
+    shaping: Shaping
+    team: Team
+    split: Split
+    size: tuple[int, ...]
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """x filtered. Raises ComputationError where another process has stopped."""
+        reach = self.shaping.reach
+        spans = [Span(max(0, s.start - reach), min(self.size[-1], s.stop + reach)) for s in self.split.spans]
+        field = Field.empty(x.shape[1], self.size, x, "device", self.team, self.split, spans)
+        own = self.split.owned(self.team.rank, self.size)
+        field.write(own, x)
+        field.exchange()
+        field.data.copy_(self.shaping(field.data))
+        return field.read(own, copy=True)

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from nst_nd.boxes import Box
 from nst_nd.engine.field import Field
-from nst_nd.features.costs import AdditiveCost, ContentNormalisation, StyleNormalisation, content_scale, style_cost
+from nst_nd.features.costs import (
+    AdditiveCost,
+    ContentNormalisation,
+    StyleNormalisation,
+    content_scale,
+    log_cost,
+    style_cost,
+)
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.statistics import Moments, Statistic
 
@@ -55,6 +62,8 @@ class StyleTerm:
 
     def cost(self, moments: Moments) -> Tensor:
         """Scalar, unweighted, from the generated signal's moments at this tap."""
+        if self.statistic.logarithmic:
+            return log_cost(self.statistic.read(moments), self.target)
         return style_cost(self.statistic.read(moments), self.target, moments.outer.shape[0], self.normalisation)
 
 

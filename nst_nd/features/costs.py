@@ -64,6 +64,11 @@ def content_cost(activations: Tensor, target: Tensor, normalisation: ContentNorm
     return (activations - target).square().sum() * content_scale(target, normalisation)
 
 
+def log_cost(statistic: Tensor, target: Tensor) -> Tensor:
+    """Scalar: mean squared difference of two statistics whose entries are logarithms or of size one."""
+    return (statistic - target).square().mean()
+
+
 def style_cost(
     statistic: Tensor, target: Tensor, channels: int, normalisation: StyleNormalisation = "relative"
 ) -> Tensor:

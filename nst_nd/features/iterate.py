@@ -1,11 +1,12 @@
 """How the generated signal is made from what is optimised: G = base + H(z), with H linear.
 
 z = 0 is the base bit for bit, whatever H is. H may leave out low frequencies (then they stay the content's) and
-positions (then they stay the content's, bit for bit).
+positions (then they stay the content's, bit for bit), and may weigh frequencies, so that steps suit all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -56,6 +57,7 @@ class Iterate:
     free: [1, 1, *space], m: 1 where the signal may change and 0 where it must not; None: everywhere. It is not
         changed once there is an Iterate of it: K(m) is computed once.
     low_pass: K, where base, free and z are only one process's part of them; None: they are whole.
+    shaping: a filter that is its own transpose, see Shaping: z goes through it first.
 
     Beside what comes in and goes out, one array of its size is held at a time.
     """
@@ -64,6 +66,7 @@ class Iterate:
     lock: tuple[float, ...] | None = None
     free: Tensor | None = None
     low_pass: LowPass | None = None
+    shaping: Callable[[Tensor], Tensor] | None = None
     # K(m), once it is known; not a cached_property, which lets one thread at a time compute (Python 3.11), while the
     # processes of a team, which may be threads, wait for each other in the low-pass
     _reached: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -75,17 +78,20 @@ class Iterate:
 
     def change(self, z: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """What the generated signal differs from the base by; z itself where all of it is let through."""
+        shaped = z if self.shaping is None else self.shaping(z)
         if self.lock is None:
-            return z if self.free is None else z * self.free
-        x = z.clone()
+            return shaped if self.free is None else shaped * self.free
+        x = shaped.clone() if shaped is z else shaped
         return self._high_(self._high_(x, self.lock), self.lock)
 
     def vjp(self, grad: Float[Tensor, "1 channel *space"]) -> Float[Tensor, "1 channel *space"]:
         """The gradient at z from that at the signal: the adjoint of `change`."""
         if self.lock is None:
-            return grad if self.free is None else grad * self.free
-        x = grad.clone()
-        return self._high_adjoint_(self._high_adjoint_(x, self.lock), self.lock)
+            at_change = grad if self.free is None else grad * self.free
+        else:
+            x = grad.clone()
+            at_change = self._high_adjoint_(self._high_adjoint_(x, self.lock), self.lock)
+        return at_change if self.shaping is None else self.shaping(at_change)
 
     def _high_(self, x: Tensor, lock: tuple[float, ...]) -> Tensor:
         """H(x), in the memory of x."""

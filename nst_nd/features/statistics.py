@@ -1,4 +1,4 @@
-"""Moments of activations over positions, and the statistics read off them: Gram, covariance, correlation, mean and sd.
+"""Moments of activations over positions, and the statistics read off them: Gram, covariance, correlation, marginals.
 
 Moments are additive: those of a region are the sum of those of its parts, so masks, tiles and processes are exact.
 """
@@ -14,13 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.errors import InputError
+from nst_nd.errors import ConfigError, InputError
 from nst_nd.kernels.moments import moments
 
-StatisticName = Literal["gram", "covariance", "correlation", "mean_std"]
+StatisticName = Literal["gram", "covariance", "correlation", "mean_std", "levels", "log_std", "log_moments"]
 
 # a channel whose variance is below this share of the largest counts as constant
 CONSTANT = 1e-12
+# added to variances and squared means before their logarithm is taken, in squared units of the activations
+LOG_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,42 @@ def mean_std_of(m: Moments) -> Float[Tensor, " both"]:
     return torch.cat([m.mean, torch.where(alive, torch.where(alive, variance, 1.0).sqrt(), 0.0)])
 
 
+def log_std_of(m: Moments) -> Float[Tensor, " channel"]:
+    """[C], natural logarithms of the channels' standard deviations, LOG_FLOOR below all."""
+    return 0.5 * (covariance_of(m).diagonal().clamp_min(0.0) + LOG_FLOOR).log()
+
+
+def log_moments_of(m: Moments) -> Float[Tensor, " three"]:
+    """[3 C / 2] of channels f followed by their squares: log |mean|, log sd and skewness of each f.
+
+    The first three moments of a marginal (McDermott & Simoncelli 2011), logarithms natural, LOG_FLOOR below all.
+    """
+    half, odd = divmod(len(m.outer), 2)
+    if odd:
+        raise ConfigError(f"log_moments takes channels and their squares, got {len(m.outer)}; use it on layer powers")
+    pivot = m._sum.new_zeros(2 * half) if m.pivot is None else m.pivot.to(m._sum)
+    p, p2 = pivot[:half], pivot[half:]
+    # E a, E a^2 and E a (f^2 - p2) of a = f - p
+    first, second = m._sum[:half] / m.count, m.outer.diagonal()[:half] / m.count
+    cross = m.outer.diagonal(half)[:half] / m.count
+    third = cross - 2.0 * p * second - (p.square() - p2) * first
+    variance = (second - first.square()).clamp_min(0.0) + LOG_FLOOR
+    skewness = (third - 3.0 * first * second + 2.0 * first.pow(3)) / variance.pow(1.5)
+    return torch.cat([0.5 * ((first + p).square() + LOG_FLOOR).log(), 0.5 * variance.log(), skewness])
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A statistic that can be read off additive moments.
 
-    centred: it removes the mean, so it wants a pivot and the sum.
+    centred: it removes the mean, so it wants a pivot and the sum. logarithmic: its entries are ratios already, and are
+    compared as they are; see style_cost.
     """
 
     name: StatisticName
     read: Callable[[Moments], Tensor]
     centred: bool
+    logarithmic: bool = False
 
 
 STATISTICS: dict[StatisticName, Statistic] = {
@@ -134,6 +162,9 @@ STATISTICS: dict[StatisticName, Statistic] = {
     "covariance": Statistic("covariance", covariance_of, centred=True),
     "correlation": Statistic("correlation", correlation_of, centred=True),
     "mean_std": Statistic("mean_std", mean_std_of, centred=True),
+    "levels": Statistic("levels", mean_std_of, centred=True, logarithmic=True),
+    "log_std": Statistic("log_std", log_std_of, centred=True, logarithmic=True),
+    "log_moments": Statistic("log_moments", log_moments_of, centred=True, logarithmic=True),
 }
 
 

@@ -24,7 +24,7 @@ _WRITTEN = {".wav": "WAV", ".aif": "AIFF", ".aiff": "AIFF", ".flac": "FLAC"}
 _FLAC_DEPTHS = ("PCM_S8", "PCM_16", "PCM_24")
 _FLAC_CHANNELS = 8
 _BLOCK = 2**18
-_TAGS = ("title", "artist", "album", "date", "comment", "copyright", "genre", "tracknumber")
+TAGS = ("title", "artist", "album", "date", "comment", "copyright", "genre", "tracknumber")
 _NAMES = {1: ("mono",), 2: ("left", "right")}
 
 
@@ -69,25 +69,35 @@ class AudioCodec:
             encoded = chunks.closed(encoded, container)
         data, rate, source = _decode(encoded, extra, notes)
         grid = Grid(spacing=(1 / rate,), unit="s", rate=float(rate))
-        names = _NAMES.get(data.shape[0], ())
-        return Sample(data, "audio", "full scale", grid, names, source, tuple(notes))
+        return Sample(data, "audio", "full scale", grid, channel_names(len(data)), source, tuple(notes))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write the subtype, endianness, tags and chunks of the input; 32-bit float (24 bit in FLAC) without one."""
         source = sample.source if isinstance(sample.source, AudioSource) else None
         target, notes = _target(source, _WRITTEN[suffix_of(path)])
-        rate = sample.grid.rate
-        if rate is None or rate != round(rate) or not 1 <= rate < 2**31:
-            raise InputError(f"a sampling rate of {rate} Hz cannot be written as audio; allowed: whole numbers")
+        rate = check_rate(sample)
         if target.format == "FLAC" and sample.nc > _FLAC_CHANNELS:
             raise InputError(f"{sample.nc} channels do not fit FLAC; allowed: up to {_FLAC_CHANNELS}; use .wav")
         stored, more = _stored(sample.data, target.subtype)
-        encoded = _encode(stored.T, int(rate), target)
+        encoded = _encode(stored.T, rate, target)
         if target.format == "FLAC":
             path.write_bytes(chunks.spliced_flac(encoded, target.extra))
         else:
             path.write_bytes(chunks.spliced(encoded, target.extra))
         return notes + more
+
+
+def channel_names(nc: int) -> tuple[str, ...]:
+    """Of one or two channels; more have none that all files agree on."""
+    return _NAMES.get(nc, ())
+
+
+def check_rate(sample: Sample) -> int:
+    """The sampling rate in Hz. Raises InputError unless it is a whole number."""
+    rate = sample.grid.rate
+    if rate is None or rate != round(rate) or not 1 <= rate < 2**31:
+        raise InputError(f"a sampling rate of {rate} Hz cannot be written as audio; allowed: whole numbers")
+    return int(rate)
 
 
 def _check_chunks(container: chunks.Container) -> None:
@@ -106,7 +116,8 @@ class _Bytes(io.BytesIO):
             return -1
 
 
-def _open(encoded: bytes) -> Any:
+def open_sound(encoded: bytes) -> Any:
+    """soundfile's view of an encoded file in memory. Raises DecodeError."""
     import soundfile
 
     try:
@@ -117,7 +128,7 @@ def _open(encoded: bytes) -> Any:
 
 def _decode(encoded: bytes, extra: tuple[tuple[Any, bytes], ...], notes: list[str]) -> tuple[Data, int, AudioSource]:
     """The samples [channel, time], the rate in Hz and how they were encoded."""
-    with _open(encoded) as file:
+    with open_sound(encoded) as file:
         if file.format not in _FORMATS or file.subtype not in {*_BITS, *_FLOATS}:
             allowed = ", ".join((*_BITS, *_FLOATS))
             raise InputError(f"is encoded as {file.format} {file.subtype}; allowed: WAV, AIFF, FLAC with {allowed}")
@@ -129,7 +140,7 @@ def _decode(encoded: bytes, extra: tuple[tuple[Any, bytes], ...], notes: list[st
         found = sum(len(block) for block in blocks)
         if found != file.frames and not (file.format == "FLAC" and _unknown_length(encoded)):
             raise DecodeError(f"the audio file is truncated: {found} of {file.frames} samples are there")
-        tags = tuple((name, text) for name in _TAGS if (text := getattr(file, name)))
+        tags = tuple((name, text) for name in TAGS if (text := getattr(file, name)))
         source = AudioSource(file.format, file.subtype, file.endian, tags, extra)
         rate = file.samplerate
     if not blocks:

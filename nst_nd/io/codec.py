@@ -67,8 +67,8 @@ class Codec(Protocol):
 class Deriving(Protocol):
     """A codec that writes only what it has read itself: its files are derived from those."""
 
-    def check(self, sample: Sample) -> None:
-        """ConfigError unless it can be written for what its source is."""
+    def check(self, sample: Sample, path: Path) -> None:
+        """ConfigError unless it can be written to `path` for what its source is."""
 
 
 def suffix_of(path: Path) -> str:
@@ -85,7 +85,7 @@ def stem_of(path: Path) -> str:
 @cache
 def registry() -> tuple[Codec, ...]:
     """Every codec, imported on the first call so that `nst-nd --help` stays quick."""
-    from nst_nd.io import audio, dicom, ecg_csv, ecg_wfdb, jpeg, nifti, npy, png, tiff
+    from nst_nd.io import audio, dicom, ecg_csv, ecg_wfdb, edf, jpeg, nifti, npy, ogg, png, tiff
 
     return (
         png.PngCodec(),
@@ -93,6 +93,8 @@ def registry() -> tuple[Codec, ...]:
         dicom.DicomCodec(),  # before TIFF: its preamble may be the head of one
         tiff.TiffCodec(),
         audio.AudioCodec(),
+        ogg.OggCodec(),
+        edf.EdfCodec(),
         nifti.NiftiCodec(),
         npy.NpyCodec(),
         ecg_csv.CsvCodec(),
@@ -178,9 +180,9 @@ def check_source(sample: Sample | None, path: Path) -> None:
     if not isinstance(codec, Deriving):
         return
     if sample is None:
-        raise ConfigError(f"{path}: {codec.name} is only derived from a content; a texture has none. Write .nii.gz")
+        raise ConfigError(f"{path}: {codec.name} is only derived from a content; a texture has none; choose another")
     try:
-        codec.check(sample)
+        codec.check(sample, path)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nst_nd.errors import ConfigError, DecodeError, InputError, NstError
-from nst_nd.io import dicom_geometry, dicom_pixels, dicom_write
+from nst_nd.io import dicom_geometry, dicom_pixels, dicom_waveform, dicom_write
 from nst_nd.io.codec import FOLDER_HOLDS, FOLDER_SUFFIX, ReadOptions
 from nst_nd.io.dicom_header import MARK, MARK_AT, Slice, dataset_of, is_dicom, is_directory, library, parse
 from nst_nd.io.dicom_write import DicomSource
@@ -33,13 +33,15 @@ class DicomCodec:
     def read(self, path: Path, options: ReadOptions) -> Sample:
         """[1, i: column, j: row, k: slice along the normal], rescaled; spacing in mm, affine in mm RAS.
 
+        A file with waveforms is an ECG instead, see dicom_waveform.
+
         HU for rescaled CT, "arbitrary" for anything else. float32 where that holds every value exactly, else float64.
         Raises DecodeError (broken, truncated) and InputError (several series, uneven, tilted, colour, ...).
         """
         del options
         library()
         try:
-            return _series(path)
+            return _read(path)
         except (NstError, PermissionError, MemoryError):
             raise
         except OSError as error:
@@ -48,7 +50,7 @@ class DicomCodec:
             # neither its words nor those of an OSError are for showing: they may hold values of a header, or a UID
             raise DecodeError(f"is a broken or truncated DICOM file ({type(error).__name__})") from None
 
-    def check(self, sample: Sample) -> None:
+    def check(self, sample: Sample, path: Path) -> None:  # noqa: ARG002
         """ConfigError unless the sample came from DICOM."""
         if not isinstance(sample.source, DicomSource):
             raise ConfigError(
@@ -62,9 +64,18 @@ class DicomCodec:
         Values are rounded to the nearest and clipped, with a note; voxels that did not change stay as stored.
         Raises ConfigError (not from DICOM) and InputError (another size than the source).
         """
-        self.check(sample)
+        self.check(sample, path)
         dicom_write.check_fits(sample.data.shape, sample.grid.affine, sample.source)
         return dicom_write.write(sample.data, sample.source, path)
+
+
+def _read(path: Path) -> Sample:
+    """The waveforms of a file that has some, else a series of slices."""
+    if not path.is_dir() and _has_mark(path):
+        dataset, _ = dataset_of(path, "it")
+        if dicom_waveform.has_waveform(dataset):
+            return dicom_waveform.sample_of(dataset)
+    return _series(path)
 
 
 def _series(path: Path) -> Sample:

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io.codec import ReadOptions
+from nst_nd.io.gaps import bridged
 from nst_nd.sample import Grid, Kind, Sample
 
 _DELIMITERS = (",", ";", "\t")
 _TIME = "time"
 _ROUNDINGS = (0, 1, 2, 3, 6)
 _BOM = "\ufeff"
+_GAP = "nan"
 # a time may be cut instead of rounded, so a whole last digit is forgiven; but never so much of a step that a
 # missing sample, which is off by half a step, could pass for rounding
 _LAST_DIGITS = 1.01
@@ -34,7 +36,7 @@ class CsvSource:
     """How the text was laid out.
 
     header: the header row as it stands, without its line end; time: the place and the texts of the time column, if
-    there is one; leads: how many columns are leads.
+    there is one; leads: how many columns are leads; gap: how a missing value is written.
     """
 
     delimiter: str
@@ -43,6 +45,7 @@ class CsvSource:
     header: str
     leads: int
     time: tuple[int, tuple[str, ...]] | None
+    gap: str = _GAP
 
 
 class CsvCodec:
@@ -58,7 +61,10 @@ class CsvCodec:
         return False
 
     def read(self, path: Path, options: ReadOptions) -> Sample:
-        """[lead, time] in mV, float64, so that the text comes back value by value. Raises DecodeError or InputError."""
+        """[lead, time] in mV, float64, so that the text comes back value by value; empty and NaN cells are gaps.
+
+        Raises DecodeError or InputError.
+        """
         try:
             text = path.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
@@ -76,11 +82,14 @@ class CsvCodec:
         rate = _rate(values[:, places[0]], time[1], rows) if time else options.rate
         if rate is None or not (math.isfinite(rate) and rate > 0):
             raise InputError("has no time column (seconds): add one, or give rate in Hz (above 0)")
-        source = CsvSource(delimiter, newline, bom, header, len(leads), time)
         grid = Grid(spacing=(1 / rate,), unit="s", rate=rate)
-        data = np.ascontiguousarray(values[:, leads].T)
-        notes = () if text.endswith(newline) else ("its last line has no line end: the file may have been cut",)
-        return Sample(data, "ecg", "mV", grid, tuple(names[i].strip() for i in leads), source, notes)
+        columns = np.ascontiguousarray(values[:, leads].T)
+        data, gaps, notes = bridged(columns, np.isnan(columns))
+        gap = next((cells[i] for _, cells in rows for i in leads if not _is_value(cells[i])), _GAP)
+        source = CsvSource(delimiter, newline, bom, header, len(leads), time, gap)
+        if not text.endswith(newline):
+            notes.append("its last line has no line end: the file may have been cut")
+        return Sample(data, "ecg", "mV", grid, tuple(names[i].strip() for i in leads), source, tuple(notes), gaps)
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write with as many digits as tell each value apart, in the layout of the input."""
@@ -91,7 +100,12 @@ class CsvCodec:
         layout, notes = sample.source if own else _fresh(sample), []
         if sample.units != "mV":
             notes.append(f"values are in {sample.units}, which a CSV does not say")
-        columns: list[Iterable[str]] = [map(repr, lead.tolist()) for lead in sample.data.astype(np.float64)]
+        columns: list[Iterable[str]] = [list(map(repr, lead.tolist())) for lead in sample.data.astype(np.float64)]
+        if sample.gaps is not None:
+            for column, gaps in zip(columns, sample.gaps, strict=True):
+                assert isinstance(column, list)
+                for place in np.flatnonzero(gaps).tolist():
+                    column[place] = layout.gap
         if layout.time is not None:
             place, texts = layout.time
             columns.insert(place, texts if len(texts) == sample.shape[0] else _times(sample.shape[0], rate))
@@ -146,20 +160,28 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _is_value(cell: str) -> bool:
+    return bool(cell.strip()) and not math.isnan(float(cell))
+
+
 def _numbers(names: list[str], rows: list[tuple[int, list[str]]]) -> NDArray[np.float64]:
-    """[time, column], every cell finite."""
+    """[time, column]; NaN for an empty cell."""
     values = np.empty((len(rows), len(names)))
     for at, (line, cells) in enumerate(rows):
         if len(cells) != len(names):
             raise DecodeError(f"line {line} has {len(cells)} cells where the header row has {len(names)}")
         try:
-            values[at] = [float(cell) for cell in cells]
+            values[at] = [float(cell) if cell.strip() else math.nan for cell in cells]
         except ValueError:
             raise _bad_cell(names, line, cells) from None
-    bad = np.argwhere(~np.isfinite(values))
+    timed = [name.strip().lower() == _TIME for name in names]
+    bad = np.argwhere(np.isinf(values) | (np.isnan(values) & timed))
     if len(bad):
         line, name = rows[bad[0][0]][0], names[bad[0][1]]
-        raise InputError(f"line {line}, column {name!r}: {len(bad)} cells are NaN or infinite; all must be finite")
+        raise InputError(
+            f"line {line}, column {name!r}: {len(bad)} cells are infinite or without a time; "
+            "allowed: numbers, and NaN or nothing for a gap in a lead"
+        )
     # float() would also take 1_000
     if any("_" in cell for _, cells in rows for cell in cells):
         line, cells = next((n, c) for n, c in rows if any("_" in cell for cell in c))
@@ -168,9 +190,10 @@ def _numbers(names: list[str], rows: list[tuple[int, list[str]]]) -> NDArray[np.
 
 
 def _bad_cell(names: list[str], line: int, cells: list[str]) -> DecodeError:
-    name, cell = next((n, c) for n, c in zip(names, cells, strict=True) if not _is_number(c) or "_" in c)
-    what = f"{cell!r} is not a number (decimal point, no units)" if cell.strip() else "is empty"
-    return DecodeError(f"line {line}, column {name!r}: {what}")
+    name, cell = next(
+        (n, c) for n, c in zip(names, cells, strict=True) if (c.strip() and not _is_number(c)) or "_" in c
+    )
+    return DecodeError(f"line {line}, column {name!r}: {cell!r} is not a number (decimal point, no units)")
 
 
 def _rate(time: NDArray[np.float64], texts: tuple[str, ...], rows: list[tuple[int, list[str]]]) -> float:

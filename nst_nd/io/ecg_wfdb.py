@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nst_nd.errors import ConfigError, DecodeError, InputError
 from nst_nd.io import wfdb_formats, wfdb_header
 from nst_nd.io.codec import ReadOptions, registry, suffix_of
+from nst_nd.io.gaps import bridged
 from nst_nd.io.quantise import to_integers
 from nst_nd.io.wfdb_header import HeaderText
 from nst_nd.sample import Grid, Kind, Sample
@@ -57,9 +58,9 @@ class WfdbCodec:
         return False
 
     def read(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
-        """[lead, time] in mV; leads in other than volts keep their unit, with a note.
+        """[lead, time] in mV; leads in other than volts keep their unit, with a note. Invalid samples are gaps.
 
-        Raises DecodeError (broken, truncated) and InputError (gaps, several rates, several segments).
+        Raises DecodeError (broken, truncated) and InputError (several rates, several segments).
         """
         if suffix_of(path) == ".dat":
             raise InputError(f"its header {path.with_suffix('.hea').name} is missing; put it beside it")
@@ -71,16 +72,17 @@ class WfdbCodec:
         digital = wfdb.rdrecord(record, physical=False, ignore_skew=True).d_signal
         if header.sig_len is not None and len(digital) != header.sig_len:
             raise DecodeError(f"the WFDB record is truncated: {len(digital)} of {header.sig_len} samples are there")
-        wfdb_formats.check_gaps(digital, header)
         notes = _notes(header, wfdb_header.checksums_agree(text, digital))
         source = _source(header, text, path, len(digital))
-        data = _to_millivolts(digital, source)
+        gaps = wfdb_formats.gaps_in(digital, header.fmt)
+        data, bridges, said = bridged(_to_millivolts(digital, source), gaps)
+        notes += said
         rate = float(header.fs)
         if not rate > 0:
             raise DecodeError(f"the WFDB header is broken: a sampling rate of {rate:g} Hz")
         grid = Grid(spacing=(1 / rate,), unit="s", rate=rate)
         names = tuple(name or f"lead{i + 1}" for i, name in enumerate(header.sig_name))
-        return Sample(data, "ecg", "mV", grid, names, source, tuple(notes))
+        return Sample(data, "ecg", "mV", grid, names, source, tuple(notes), bridges)
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write header, signal files and annotations under the name of `path`; gain 1000 per mV without an input."""
@@ -94,6 +96,8 @@ class WfdbCodec:
             exact = np.array_equal(_to_millivolts(_to_digital(sample.data, source)[0], source), sample.data)
             notes += [] if exact else ["values were rounded to steps of 1/1000 mV"]
         digital, clipped = _to_digital(sample.data, source)
+        if sample.gaps is not None:
+            notes += _mark_gaps(digital, sample.gaps, source.formats)
         formats = {i: _REPLACEMENT[f] for i, f in enumerate(source.formats) if f not in wfdb_formats.WRITABLE}
         notes += [f"format {source.formats[i]} cannot be written: stored as {new}" for i, new in formats.items()]
         files = _renamed(source, name)
@@ -187,6 +191,18 @@ def _to_digital(data: NDArray[Any], source: WfdbSource) -> tuple[NDArray[Any], l
         out[:, lead], clipped = to_integers(real[lead], np.int64, bits, spare_lowest=True)
         notes += [f"lead {lead + 1}: {note}" for note in clipped]
     return out, notes
+
+
+def _mark_gaps(digital: NDArray[Any], gaps: NDArray[np.bool_], formats: tuple[str, ...]) -> list[str]:
+    """The value for a gap into samples [time, lead]; a note where a format has none."""
+    notes = []
+    for lead, fmt in enumerate(formats):
+        stored = wfdb_formats.gap_value(_REPLACEMENT.get(fmt, fmt))
+        if stored is not None:
+            digital[gaps[lead], lead] = stored
+        elif gaps[lead].any():
+            notes.append(f"lead {lead + 1}: format {fmt} has no mark for a gap: a straight line is stored there")
+    return notes
 
 
 def _fresh(sample: Sample, name: str) -> WfdbSource:

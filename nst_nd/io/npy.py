@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nst_nd import scratch
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io.codec import ReadOptions
+from nst_nd.io.gaps import bridged
 from nst_nd.io.quantise import EXACT_INTEGER, as_data, clipping_notes, narrowed, rounded
 from nst_nd.sample import KINDS, Data, Grid, Kind, Sample
 
@@ -75,11 +76,14 @@ class NpyCodec:
         source = NpySource(stored.dtype, scale, fortran, version, stored.ndim > spatial)
         wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
         data = _real(stored if source.channel_axis else stored[None], scale, wide)
-        notes = []
+        notes: list[str] = []
+        gaps = None
+        if kind == "ecg" and stored.dtype.kind == "f":
+            data, gaps, notes = bridged(data, np.isnan(data))
         if kind == "image" and (data.min() < 0 or data.max() > 1):
             notes.append(f"values lie outside 0..1: {data.min():g}..{data.max():g}")
         channels = _COLOURS.get(len(data), ()) if kind == "image" else ()
-        return Sample(data, kind, _UNITS[kind], _grid(kind, options.rate), channels, source, tuple(notes))
+        return Sample(data, kind, _UNITS[kind], _grid(kind, options.rate), channels, source, tuple(notes), gaps)
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write the dtype, byte order, axis order and version of the input; the Sample's own data without one."""
@@ -94,10 +98,12 @@ class NpyCodec:
         # NumPy calls an array C order that is both
         fortran = source.fortran and sum(n > 1 for n in shape) > 1
         head = {"descr": np.lib.format.dtype_to_descr(source.dtype), "fortran_order": fortran, "shape": shape}
-        clipped = 0
+        clipped, data = 0, sample.data
+        if sample.gaps is not None and source.dtype.kind == "f":
+            data = np.where(sample.gaps, np.nan, data)
         with path.open("wb") as file:
             _HEADER_WRITERS[source.version](file, head)
-            for stored, beyond in (_columns if fortran else _rows)(sample.data, source):
+            for stored, beyond in (_columns if fortran else _rows)(data, source):
                 file.write(stored.reshape(-1).view(np.uint8).data)
                 clipped += beyond
         return notes + clipping_notes(clipped, sample.data.size, source.dtype)

@@ -55,9 +55,15 @@ def _check_flac(path: Path, needed: int, offset: int) -> None:
         raise DecodeError(f"its signal file {path.name} is truncated: {found} samples of {needed}")
 
 
-def check_gaps(digital: NDArray[Any], header: Any) -> None:
-    """Refuse samples [time, lead] that are marked as missing. Raises InputError that counts them."""
-    lowest = [None if f == "8" else -(2 ** (BITS[f] - 1)) for f in header.fmt]
-    gaps = sum(int(np.count_nonzero(digital[:, i] == low)) for i, low in enumerate(lowest) if low is not None)
-    if gaps:
-        raise InputError(f"{gaps} of {digital.size} samples are gaps (marked as invalid); all must be finite")
+def gap_value(fmt: str) -> int | None:
+    """The stored value that stands for a gap; None for format 8, which has none."""
+    return None if fmt == "8" else -(2 ** (BITS[fmt] - 1))
+
+
+def gaps_in(digital: NDArray[Any], formats: list[str]) -> NDArray[np.bool_]:
+    """[lead, time], where samples [time, lead] are marked as missing."""
+    found = np.zeros(digital.T.shape, np.bool_)
+    for lead, fmt in enumerate(formats):
+        if (lowest := gap_value(fmt)) is not None:
+            found[lead] = digital[:, lead] == lowest
+    return found

@@ -22,6 +22,7 @@ def bad(here):
         Path(f"cut_{name}").write_bytes(data[: len(data) // 2])
     Path("text.png").write_text("this is no picture\n")
     np.save("nan.npy", np.array([[1.0, np.nan, 2.0, 3.0]], np.float32))
+    np.save("gap.npy", np.full((1, 4), np.nan, np.float32))
     Image.new("RGB", (32, 32), (9, 9, 9)).save("flat.png")
     Image.fromarray(noise(3, 3, 3)).save("tiny.png")
     soundfile.write("silent.wav", np.zeros(4000), 8000)
@@ -40,7 +41,8 @@ INPUTS = [
     ("text.png", "s.png", "o.png", "not a PNG"),
     ("cut_s.wav", "s.wav", "o.wav", "truncated"),
     ("cut_c.nii.gz", "s.nii.gz", "o.nii.gz", "cut_c.nii.gz"),
-    ("nan.npy --kind ecg --rate 100", "nan.npy", "o.npy", "NaN"),
+    ("nan.npy --kind audio --rate 100", "nan.npy", "o.npy", "NaN"),
+    ("gap.npy --kind ecg --rate 100", "gap.npy", "o.npy", "no sample at all"),
     ("c.png", "flat.png", "o.png", "constant"),
     ("c.wav", "silent.wav", "o.wav", "constant"),
     ("tiny.png --set extractor.0.channels=[4,4,4,4] --set style_layers=[relu4]", "s.png", "o.png", "at least"),

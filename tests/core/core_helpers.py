@@ -3,9 +3,12 @@
 import numpy as np
 import torch
 
-from nst_nd import random_network
+from nst_nd import STATISTICS, random_network
+from nst_nd.features.statistics import LOG_FLOOR
 
 NDIMS = (1, 2, 3)
+# those that any channels have
+GENERAL = tuple(name for name in STATISTICS if name != "log_moments")
 CHANNELS = (1, 2, 3, 12)
 # odd sizes, different along every axis
 SIZES = {1: (37,), 2: (19, 23), 3: (9, 11, 13)}
@@ -36,8 +39,10 @@ def numpy_statistic(name, x):
     f = table(x)
     if name == "gram":
         return f @ f.T / f.shape[1]
-    if name == "mean_std":
+    if name in ("mean_std", "levels"):
         return np.concatenate([f.mean(1), f.std(1)])
+    if name == "log_std":
+        return 0.5 * np.log(f.var(1) + LOG_FLOOR)
     return np.atleast_2d(np.cov(f, bias=True) if name == "covariance" else np.corrcoef(f))
 
 

@@ -188,3 +188,29 @@ def test_intervals_of_a_known_beat(rate):
     assert small.qrs_ms == pytest.approx(plain.qrs_ms, abs=1000 / rate)
     assert wide.qrs_ms == pytest.approx(1.3 * plain.qrs_ms, rel=0.2)
     assert wide.qt_ms == pytest.approx(1.3 * plain.qt_ms, rel=0.05)
+
+
+def test_gaps_stay_and_nothing_is_made_of_them():
+    content, _ = recording(1, 0.01)
+    style, _ = recording(2, 0.08)
+    whole = nst_nd.stylize(content, style, method="spectral").sample
+    gaps = np.zeros(content.data.shape, bool)
+    gaps[0, 3000:3700] = gaps[1, 3600:3900] = True
+    broken = content.data.copy()
+    broken[gaps] = 0.0
+    holed = content.replace(data=broken, gaps=gaps)
+    # a quarter of the style is gone: its noise must not pass for less
+    theirs = np.zeros(style.data.shape, bool)
+    theirs[:, 1000:3000] = True
+    flat = style.replace(data=np.where(theirs, np.float32(0), style.data), gaps=theirs)
+    for method in ("spectral", "both"):
+        result = nst_nd.stylize(holed, flat, method=method, iterations=2).sample
+        assert result.gaps is gaps
+        np.testing.assert_array_equal(result.data[:, 3000:3900], broken[:, 3000:3900])
+        changed = (result.data - broken)[:, :2800].std() / (whole.data - content.data)[:, :2800].std()
+        assert 0.8 < changed < 1.25
+    nothing = content.replace(
+        gaps=np.eye(7, dtype=bool).repeat(content.shape[0] // 7 + 1, axis=1)[:, : content.shape[0]]
+    )
+    with pytest.raises(InputError, match="leave no sample"):
+        nst_nd.stylize(nothing, style, method="spectral")

@@ -19,7 +19,7 @@ from nst_nd.domains.networks import spectrogram_network
 from nst_nd.domains.settings import ExtractorSettings
 from nst_nd.errors import ConfigError, DecodeError, InputError
 from nst_nd.features import weights
-from nst_nd.features.spectral import FLOOR, LogSpectrogram
+from nst_nd.features.spectral import FLOOR, Spectrogram
 from nst_nd.features.vgg import MEAN_RGB, adapt_channels
 
 MEAN_BGR = (103.939, 116.779, 123.68)
@@ -133,7 +133,7 @@ def test_a_sine_stands_in_its_bin():
     # amplitude 40 at bin 5 of a window of 64: 20 in that bin of the magnitude
     time = torch.arange(512, dtype=torch.float64)
     wave = 40.0 * torch.cos(2 * np.pi * 5 / 64 * time)[None, None]
-    level = LogSpectrogram.hann("s", 64, 16).to(torch.device("cpu"), torch.float64)(wave)
+    level = Spectrogram.hann("s", 64, 16).to(torch.device("cpu"), torch.float64)(wave)
     assert level.shape == (1, 33, 32)
     magnitude = torch.expm1(level[0, :, 16]) * FLOOR
     assert int(magnitude.argmax()) == 5
@@ -144,7 +144,7 @@ def test_a_sine_stands_in_its_bin():
 @pytest.mark.parametrize(("window", "hop"), [(15, 4), (16, 3), (16, 0), (16, 32), (0, 0)])
 def test_impossible_spectrograms(window, hop):
     with pytest.raises(ConfigError, match="allowed"):
-        LogSpectrogram.hann("s", window, hop)
+        Spectrogram.hann("s", window, hop)
     with pytest.raises(ConfigError, match="one axis"):
         spectrogram_network(1, 2, ExtractorSettings(name="spectrogram"))
 

@@ -151,7 +151,7 @@ _TIFFS = [
 
 
 def _audio(container: str, suffix: str, subtype: str, endian: str = "FILE", channels: int = 2) -> Variant:
-    floats = subtype in ("FLOAT", "DOUBLE")
+    floats = subtype in ("FLOAT", "DOUBLE", "VORBIS", "OPUS")
 
     def make(path: Path, rng: Rng) -> None:
         shape = (501, channels)
@@ -177,6 +177,7 @@ def _audio(container: str, suffix: str, subtype: str, endian: str = "FILE", chan
         stored,
         header,
         bits=0 if floats else int(subtype[-2:].strip("US")),
+        lossless=subtype not in ("VORBIS", "OPUS"),
     )
 
 
@@ -189,6 +190,7 @@ _AUDIO = [
     _audio("WAV", ".wav", "PCM_16", "BIG"),
     _audio("AIFF", ".aif", "PCM_16", "LITTLE"),
     _audio("RF64", ".wav", "PCM_16"),
+    _audio("OGG", ".ogg", "VORBIS"),
 ]
 
 
@@ -362,7 +364,15 @@ FAMILIES = [
     for name in (
         *("png-3x8", "png-4x16", "jpeg-RGB-80-2-True", "tiff-uint16x3", "tiff-deflate"),
         *("wav-pcm_16-file-2", "wav-float-file-2", "wavex-pcm_24-file-3", "rf64-pcm_16-file-2", "aiff-pcm_16-file-1"),
-        *("flac-pcm_16-file-2", "npy-image-uint16", "npy-audio-int16", "wfdb-212x1", "wfdb-16x3", "wfdb-516x2"),
+        *(
+            "flac-pcm_16-file-2",
+            "ogg-vorbis-file-2",
+            "npy-image-uint16",
+            "npy-audio-int16",
+            "wfdb-212x1",
+            "wfdb-16x3",
+            "wfdb-516x2",
+        ),
         *("csv-comma", "nifti1.nii-int16-5x7x3-1", "nifti1.nii.gz-int16-5x7x3-1", "nifti1.hdr-int16-5x7x3-1"),
         "nifti2.nii.gz-int16-5x7x3-1",
     )

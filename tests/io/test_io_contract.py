@@ -72,7 +72,7 @@ def test_changed_data_is_rounded_into_the_same_format(variant, tmp_path):
 @family
 def test_out_of_range_is_clipped_and_counted(variant, tmp_path):
     sample = load(made(variant, tmp_path), **variant.options)
-    if variant.suffix == ".csv" or "float" in variant.name:
+    if variant.suffix in (".csv", ".ogg") or "float" in variant.name:
         pytest.skip("floats have no range to speak of")
     data = sample.data.copy()
     data.flat[:3] = 1e30

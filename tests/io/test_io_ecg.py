@@ -47,11 +47,11 @@ def test_time_column_is_kept_as_text_and_values_bit_for_bit(tmp_path):
     [
         ("time,I\n0,1\n0.1,2\n0.2\n", DecodeError, "line 4 has 1 cells where the header row has 2"),
         ("time,I\n0,1\n0.1,abc\n", DecodeError, "line 3, column 'I': 'abc' is not a number"),
-        ("time,I\n0,1\n0.1,\n0.2,1\n", DecodeError, "line 3, column 'I': is empty"),
+        ("time,I\n0,1\n,2\n0.2,1\n", InputError, "line 3, column 'time': 1 cells are infinite or without a time"),
+        ("time,I\n0,\n0.1,nan\n0.2,\n", InputError, "lead 1 holds no sample at all"),
         ("time,I\n0,1\n\n0.2,1\n", DecodeError, "line 3 has 0 cells"),
         ("time,I\n0,1\n0.1,1_000\n", DecodeError, "'1_000' is not a number"),
         ("time;I\n0;1,5\n1;2,5\n", DecodeError, "decimal point"),
-        ("time,I\n0,1\n0.1,nan\n", InputError, "line 3, column 'I': 1 cells are NaN"),
         ("time,I\n0,1\n0.1,1e999\n", InputError, "line 3"),
         ("time,I\n0,1\n0.1,2\n0.3,2\n", InputError, "not uniformly spaced.*line 3"),
         ("time,I\n0,1\n0.1,2\n0.1,2\n", InputError, "line 4: time does not increase"),
@@ -208,12 +208,34 @@ def test_annotations_go_along_and_other_files_do_not(record, tmp_path):
     assert load(tmp_path / "short.hea").data.shape == (3, 50)
 
 
-def test_gaps_are_counted(record):
+def test_gaps_are_bridged_and_come_back(record):
+    whole = load(record).data
     data = bytearray(record.with_suffix(".dat").read_bytes())
-    data[12:16] = b"\x00\x80\x00\x80"
+    data[12:16] = b"\x00\x80\x00\x80"  # the third sample of the first two leads
     record.with_suffix(".dat").write_bytes(data)
-    with pytest.raises(InputError, match="2 of 303 samples are gaps"):
-        load(record)
+    sample = load(record)
+    assert "2 gaps of 2 samples" in " ".join(sample.notes)
+    assert np.argwhere(sample.gaps).tolist() == [[0, 2], [1, 2]]
+    np.testing.assert_allclose(sample.data[:2, 2], whole[:2, [1, 3]].mean(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(sample.data[~sample.gaps], whole[~sample.gaps])
+    save(sample, record.with_name("out.hea"))
+    assert record.with_name("out.dat").read_bytes() == bytes(data)
+
+
+@pytest.mark.parametrize("gap", ["", "nan", "NaN"])
+def test_gaps_of_a_csv(gap, tmp_path):
+    text = f"time,I,II\n0.0,1.0,{gap}\n0.1,{gap},2.0\n0.2,{gap},3.0\n0.3,4.0,5.0\n"
+    (tmp_path / "in.csv").write_text(text)
+    sample = load(tmp_path / "in.csv")
+    np.testing.assert_allclose(sample.data, [[1, 2, 3, 4], [2, 2, 3, 5]])
+    assert sample.gaps.astype(int).tolist() == [[0, 1, 1, 0], [1, 0, 0, 0]]
+    assert "2 gaps of 3 samples" in sample.notes[0]
+    save(sample, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == text
+    save(sample, tmp_path / "out.npy")
+    again = load(tmp_path / "out.npy", kind="ecg", rate=10.0)
+    np.testing.assert_array_equal(again.gaps, sample.gaps)
+    np.testing.assert_array_equal(again.data, sample.data)
 
 
 def test_a_wrong_checksum_is_noted(record):

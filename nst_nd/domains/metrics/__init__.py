@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from nst_nd.domains.metrics.common import content_change, gradient_correlation
 from nst_nd.domains.metrics.ecg import ECG_METRICS, ecg_metrics
-from nst_nd.domains.metrics.signals import AUDIO_METRICS, audio_metrics
+from nst_nd.domains.metrics.signals import AUDIO_METRICS, audio_metrics, texture_metrics
 from nst_nd.domains.metrics.texture import style_distance
 from nst_nd.domains.metrics.volume import CT_METRICS, ct_metrics
 from nst_nd.sample import Sample
@@ -45,7 +45,7 @@ def measure(
         found["style_distance_before"] = style_distance(content, style, like=content)
     found["style_distance_after"] = style_distance(result, style, like=content or result)
     if content is None:
-        return found
+        return found | (texture_metrics(style, result) if result.kind == "audio" else {})
     result = result.replace(grid=content.grid)
     found["gradient_correlation"] = gradient_correlation(content, result)
     found |= content_change(content, result)

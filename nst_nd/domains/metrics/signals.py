@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_nd.domains.metrics.copying import largest_correlation
+from nst_nd.domains.metrics.envelopes import envelope_distance
 from nst_nd.sample import Sample
 
 ONSET_WINDOW_S = 0.03
@@ -14,25 +16,81 @@ LOWEST_HZ = 50.0
 # third-octave bands of an ECG, lowest and highest centre in Hz
 BANDS_HZ = (0.6, 40.0)
 
-_SPECTRUM = ("spectrum_distance_before", "spectrum_distance_after")
-AUDIO_METRICS = ("peak", "onset_correlation", *_SPECTRUM)
+# samples per window of the mean spectrum, at most
+WELCH = 2048
+
+_DISTANCES = ("spectrum_distance", "log_spectral_distance", "envelope_distance")
+AUDIO_METRICS = (
+    "peak",
+    "clipped",
+    "onset_correlation",
+    "style_correlation",
+    *(f"{name}_{when}" for name in _DISTANCES for when in ("before", "after")),
+)
 
 
 def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
-    """peak: largest absolute sample. onset_correlation: of the half-wave rectified flux of log(1 + 100 |STFT|), 30 ms
-    windows, of content and result. spectrum_distance_before/_after: root mean square difference in dB to the
-    style's mean spectrum in third-octave bands.
+    """What became of the content, and how near the result is to the style; _before: the content, _after: the result.
+
+    peak: largest absolute sample, full scale is 1. clipped: samples at full scale, less those of the content.
+    onset_correlation: of the half-wave rectified flux of log(1 + 100 |STFT|), 30 ms windows, of content and result.
+    style_correlation: see `largest_correlation`; near 1 where the result plays the style back.
+    spectrum_distance: root mean square difference in dB of the mean spectra in third-octave bands from 50 Hz.
+    log_spectral_distance: the same of the mean spectra bin by bin. envelope_distance: see `envelopes`.
     """
-    top = 0.45 * min(s.grid.rate or 0.0 for s in (content, style))
-    before, after = (third_octave_distance(s, style, (LOWEST_HZ, top)) for s in (content, result))
     flux = [_onsets(s) for s in (content, result)]
     varied = all(f.size > 1 and f.std() > 0 for f in flux)
     return {
         "peak": float(np.abs(result.data).max()),
+        "clipped": float(max(0, clipped(result) - clipped(content))),
         "onset_correlation": float(np.corrcoef(flux[0], flux[1])[0, 1]) if varied else np.nan,
-        "spectrum_distance_before": before,
-        "spectrum_distance_after": after,
+        "style_correlation": largest_correlation(result, style),
+        **_distances(content, style, "before"),
+        **_distances(result, style, "after"),
     }
+
+
+def texture_metrics(style: Sample, result: Sample) -> dict[str, float]:
+    """Of a texture, which has no content: see audio_metrics."""
+    return {
+        "peak": float(np.abs(result.data).max()),
+        "clipped": float(clipped(result)),
+        "style_correlation": largest_correlation(result, style),
+        **_distances(result, style, "after"),
+    }
+
+
+def clipped(sample: Sample) -> int:
+    """Samples at full scale (-1, or 1 less one step of 16 bits) or beyond it."""
+    return int(np.count_nonzero(np.abs(sample.data) >= 1.0 - 2.0**-15))
+
+
+def _distances(sample: Sample, style: Sample, when: str) -> dict[str, float]:
+    limits = (LOWEST_HZ, 0.45 * min(s.grid.rate or 0.0 for s in (sample, style)))
+    return {
+        f"spectrum_distance_{when}": third_octave_distance(sample, style, limits),
+        f"log_spectral_distance_{when}": log_spectral_distance(sample, style, limits),
+        f"envelope_distance_{when}": envelope_distance(sample, style),
+    }
+
+
+def log_spectral_distance(sample: Sample, style: Sample, limits: tuple[float, float]) -> float:
+    """dB, root mean square over the bins between `limits` in Hz of the difference of the mean spectra; NaN without any.
+
+    Welch 1967 with Hann windows of 2048 samples (of the whole signal where it is shorter), the channels' mean power.
+    """
+    from scipy.signal import welch
+
+    length = min(WELCH, sample.shape[0], style.shape[0])
+    spectra = []
+    for s in (sample, style):
+        frequency, density = welch(s.data, s.grid.rate or 1.0, nperseg=length, axis=-1)
+        spectra.append((frequency, density.mean(axis=0)))
+    at = spectra[0][0]
+    at = at[(at >= limits[0]) & (at <= limits[1])]
+    a, b = (np.interp(at, *pair) for pair in spectra)
+    both = (a > 0) & (b > 0)
+    return float(np.sqrt(np.mean((10.0 * np.log10(a[both] / b[both])) ** 2))) if both.any() else np.nan
 
 
 def third_octave_distance(sample: Sample, style: Sample, limits: tuple[float, float]) -> float:

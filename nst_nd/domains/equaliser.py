@@ -1,0 +1,70 @@
+"""Mean spectra of sound, and the filters made of them: to equalise one sound by another, and to weigh steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from nst_nd.features.shaping import Shaping
+from nst_nd.sample import Data
+
+# bins of a mean spectrum, and the octaves that it is averaged over
+BINS, SMOOTHED_OCTAVES = 2049, 1.0 / 6.0
+# of an equaliser, in dB, and how far below its loudest frequency a spectrum is followed
+LARGEST_GAIN_DB, FLOOR_DB = 40.0, -110.0
+# of steps: the loudest frequencies over the quietest
+STEPS_DB = -90.0
+
+Spectrum = Float[NDArray[np.float64], " bin"]
+
+
+def mean_spectrum(data: Data) -> Spectrum:
+    """[BINS] from 0 to half the sampling rate: power of the channels' mean, by Welch's method, over a sixth octave."""
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import welch
+
+    length = min(2 * (BINS - 1), data.shape[1])
+    power = welch(data, nperseg=length, axis=-1, detrend=False)[1].mean(axis=0, dtype=np.float64)
+    power[1:-1] /= 2.0  # one-sided
+    power = np.interp(np.linspace(0.0, 1.0, BINS), np.linspace(0.0, 1.0, power.size), power)
+    octaves = np.log2(np.arange(1, BINS + 1))
+    even = np.linspace(0.0, octaves[-1], 4 * BINS)
+    width = SMOOTHED_OCTAVES / 2.0 * even.size / octaves[-1]
+    smooth = gaussian_filter1d(np.interp(even, octaves, power), width, mode="nearest")
+    found = np.interp(octaves, even, smooth)
+    floored: Spectrum = np.maximum(found, found.max() * 10 ** (FLOOR_DB / 10.0))
+    return floored
+
+
+def equaliser(content: Spectrum, style: Spectrum, known: float) -> Shaping:
+    """The filter that gives the content's mean spectrum the style's, by LARGEST_GAIN_DB at most.
+
+    known: the share of the frequencies that the style says something about; above it nothing is changed.
+    """
+    gain = np.sqrt(style / content)
+    limit = 10 ** (LARGEST_GAIN_DB / 20.0)
+    gain = np.clip(gain, 1.0 / limit, limit)
+    gain[round(known * (BINS - 1)) + 1 :] = 1.0
+    return Shaping.of(torch.from_numpy(gain))
+
+
+def steps(spectra: Sequence[Spectrum], rate: float, known: float) -> Shaping:
+    """A filter for the iterate: amplitude of the loudest of these spectra in a band as wide as an ear's.
+
+    The cost compares logarithms of levels in such bands (ERB, Glasberg & Moore 1990), so each is to change by as much.
+    Its mean square is 1: white noise keeps its level. known: see `equaliser`; nothing changes above.
+    """
+    hertz = np.linspace(0.0, rate / 2.0, BINS)
+    power = np.max(spectra, axis=0) * (24.7 * (1.0 + 0.00437 * hertz))
+    power = np.maximum(power, power.max() * 10 ** (STEPS_DB / 10.0))
+    power[round(known * (BINS - 1)) + 1 :] = 0.0
+    return Shaping.of(torch.from_numpy(np.sqrt(power / power.mean())))
+
+
+def colour(style: Spectrum) -> Shaping:
+    """Gives white noise this spectrum, and keeps its level."""
+    return Shaping.of(torch.from_numpy(np.sqrt(style / style.mean())))
