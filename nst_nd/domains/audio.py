@@ -18,6 +18,7 @@ from nst_nd.domains.equaliser import Spectrum, colour, equaliser, mean_spectrum,
 from nst_nd.domains.metrics.signals import clipped
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.signals import common_scaling, resample
+from nst_nd.errors import InputError
 from nst_nd.features.cochlea import SHARE_OF_NYQUIST
 from nst_nd.sample import Data, Kind, Sample
 
@@ -55,8 +56,9 @@ class AudioDomain:
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """See Domain.prepare. Styles are resampled to the content's rate and mixed to its channels, said aloud."""
-        del settings
         check_together(content, styles, self.kind)
+        if content is not None and settings.content_weight > 0 and np.ptp(content.data) == 0:
+            raise InputError("the content is silent: nothing happens in it\nuse content_weight 0, or make a texture")
         like = styles[0] if content is None else content
         notes = [
             f"the {what} has {count} samples at full scale: it was recorded too loud, or is limited"

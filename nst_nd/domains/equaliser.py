@@ -16,6 +16,8 @@ from nst_nd.sample import Data
 BINS, SMOOTHED_OCTAVES = 2049, 1.0 / 6.0
 # of an equaliser, in dB, and how far below its loudest frequency a spectrum is followed
 LARGEST_GAIN_DB, FLOOR_DB = 40.0, -110.0
+# power of full scale squared: nothing at all
+SILENCE = 1e-30
 # of steps: the loudest frequencies over the quietest
 STEPS_DB = -90.0
 
@@ -36,7 +38,7 @@ def mean_spectrum(data: Data) -> Spectrum:
     width = SMOOTHED_OCTAVES / 2.0 * even.size / octaves[-1]
     smooth = gaussian_filter1d(np.interp(even, octaves, power), width, mode="nearest")
     found = np.interp(octaves, even, smooth)
-    floored: Spectrum = np.maximum(found, found.max() * 10 ** (FLOOR_DB / 10.0))
+    floored: Spectrum = np.maximum(found, max(found.max() * 10 ** (FLOOR_DB / 10.0), SILENCE))
     return floored
 
 

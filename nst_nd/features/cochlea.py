@@ -163,7 +163,7 @@ class Powers(_FrameLayer):
         """Twice as many."""
         return 2 * nc
 
-    def __call__(self, x: Float[Tensor, "batch c frame"], cut: Cut | None = None) -> Float[Tensor, "batch c2 frame"]:
+    def __call__(self, x: Float[Tensor, "batch c frame"], cut: Cut | None = None) -> Float[Tensor, "batch c2 out"]:
         """See the class."""
         if cut is not None:
             x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
@@ -207,7 +207,7 @@ class Modulations(_FrameLayer):
         """The product of the spectra, and the output."""
         return 4.0
 
-    def __call__(self, x: Float[Tensor, "batch c2 frame"], cut: Cut | None = None) -> Float[Tensor, "batch m frame"]:
+    def __call__(self, x: Float[Tensor, "batch c2 frame"], cut: Cut | None = None) -> Float[Tensor, "batch m out"]:
         """See the class."""
         if cut is None:
             x = nd.pad(x, self.halo, self.border)
@@ -256,7 +256,7 @@ class Rhythm(_FrameLayer):
         """Every octave now, and at each offset on both sides."""
         return self.octaves * (1 + 2 * len(self.offsets))
 
-    def __call__(self, x: Float[Tensor, "batch m frame"], cut: Cut | None = None) -> Float[Tensor, "batch r frame"]:
+    def __call__(self, x: Float[Tensor, "batch m frame"], cut: Cut | None = None) -> Float[Tensor, "batch r out"]:
         """See the class."""
         if cut is None:
             x = nd.pad(x, self.halo, self.border)

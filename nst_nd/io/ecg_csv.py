@@ -83,6 +83,7 @@ class CsvCodec:
         if rate is None or not (math.isfinite(rate) and rate > 0):
             raise InputError("has no time column (seconds): add one, or give rate in Hz (above 0)")
         grid = Grid(spacing=(1 / rate,), unit="s", rate=rate)
+        _check_lengths(names, rows, leads)
         columns = np.ascontiguousarray(values[:, leads].T)
         data, gaps, notes = bridged(columns, np.isnan(columns))
         gap = next((cells[i] for _, cells in rows for i in leads if not _is_value(cells[i])), _GAP)
@@ -187,6 +188,18 @@ def _numbers(names: list[str], rows: list[tuple[int, list[str]]]) -> NDArray[np.
         line, cells = next((n, c) for n, c in rows if any("_" in cell for cell in c))
         raise _bad_cell(names, line, cells)
     return values
+
+
+def _check_lengths(names: list[str], rows: list[tuple[int, list[str]]], leads: list[int]) -> None:
+    """InputError for a lead that ends before others do: its last cells are empty, which is no gap."""
+    line, cells = rows[-1]
+    short = [i for i in leads if not cells[i].strip()]
+    if short:
+        missing = next((n for n, (_, row) in enumerate(reversed(rows)) if row[short[0]].strip()), len(rows))
+        raise InputError(
+            f"column {names[short[0]]!r} ends {missing} samples before line {line}: leads of unequal length\n"
+            "cut the others, or write nan where a recording stopped"
+        )
 
 
 def _bad_cell(names: list[str], line: int, cells: list[str]) -> DecodeError:

@@ -27,6 +27,12 @@ def bad(here):
     Image.fromarray(noise(3, 3, 3)).save("tiny.png")
     soundfile.write("silent.wav", np.zeros(4000), 8000)
     soundfile.write("c.wav", np.random.default_rng(0).normal(0, 0.1, 4000), 8000)
+    soundfile.write("dc.wav", np.full(4000, 0.25), 8000)
+    soundfile.write("one.wav", np.array([0.25]), 8000)
+    soundfile.write("nan.wav", np.array([0.25, np.nan, 0.1]), 8000, "FLOAT")
+    Path("text.wav").write_text("a text is no sound\n")
+    Path("lonely.hea").write_text("lonely 1 250 1000\nlonely.dat 16 1000/mV 16 0 0 0 0 I\n")
+    Path("unequal.csv").write_text("time,I,II\n0,0.1,0.2\n0.01,0.2,\n0.02,0.3,\n")
     write_csv(here / "three.csv", 3)
     nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 4, 2, 2), np.float32), np.eye(4)), "five.nii.gz")
     Path("file").touch()
@@ -45,6 +51,13 @@ INPUTS = [
     ("gap.npy --kind ecg --rate 100", "gap.npy", "o.npy", "no sample at all"),
     ("c.png", "flat.png", "o.png", "constant"),
     ("c.wav", "silent.wav", "o.wav", "constant"),
+    ("c.wav", "dc.wav", "o.wav", "constant"),
+    ("silent.wav", "c.wav", "o.wav", "silent"),
+    ("one.wav", "c.wav", "o.wav", "need at least"),
+    ("nan.wav", "c.wav", "o.wav", "1 of 3 samples are NaN"),
+    ("text.wav", "c.wav", "o.wav", "not a WAV/AIFF/FLAC file"),
+    ("lonely.hea", "c.csv", "o.hea", "lonely.dat is missing"),
+    ("unequal.csv", "c.csv", "o.csv", "leads of unequal length"),
     ("tiny.png --set extractor.0.channels=[4,4,4,4] --set style_layers=[relu4]", "s.png", "o.png", "at least"),
     ("c.csv", "three.csv", "o.csv", "2 channels, the style 3"),
     ("five.nii.gz", "s.nii.gz", "o.nii.gz", "five.nii.gz"),

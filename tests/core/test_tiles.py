@@ -128,6 +128,9 @@ def problem(draw):
         assume(False)
     # a network this small may be silent in a layer, which a relative cost refuses
     assume(all(term.target.any() for term in (*one.style, *one.content)))
+    # the logarithm of next to nothing is all rounding
+    logs = [term for term in one.style if term.statistic.name.startswith("log_")]
+    assume(all(float(term.target[: one.extractor.nc].min()) > -2.0 for term in logs) and not (logs and regions))
     if any(not m.any() for m in one.masks.values()):
         one = replace(one, masks={})
     limit = torch.full((nc,), 24.0, dtype=torch.float64)

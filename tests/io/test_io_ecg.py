@@ -48,7 +48,12 @@ def test_time_column_is_kept_as_text_and_values_bit_for_bit(tmp_path):
         ("time,I\n0,1\n0.1,2\n0.2\n", DecodeError, "line 4 has 1 cells where the header row has 2"),
         ("time,I\n0,1\n0.1,abc\n", DecodeError, "line 3, column 'I': 'abc' is not a number"),
         ("time,I\n0,1\n,2\n0.2,1\n", InputError, "line 3, column 'time': 1 cells are infinite or without a time"),
-        ("time,I\n0,\n0.1,nan\n0.2,\n", InputError, "lead 1 holds no sample at all"),
+        ("time,I\n0,\n0.1,nan\n0.2,nan\n", InputError, "lead 1 holds no sample at all"),
+        (
+            "time,I,II\n0,1,1\n0.1,1,\n0.2,1,\n",
+            InputError,
+            "'II' ends 2 samples before line 4: leads of unequal",
+        ),
         ("time,I\n0,1\n\n0.2,1\n", DecodeError, "line 3 has 0 cells"),
         ("time,I\n0,1\n0.1,1_000\n", DecodeError, "'1_000' is not a number"),
         ("time;I\n0;1,5\n1;2,5\n", DecodeError, "decimal point"),
