@@ -77,7 +77,7 @@ def rows() -> dict[str, dict[str, Any]]:
         "default": {},
         "features": {"method": "features"},
         "no content": {"content_weight": 0.0},
-        "gram": features([], ("cochlea.powers", "cochlea.modulation", "cochlea.envelope")),
+        "gram": features([SPECTROGRAM], ("cochlea.powers", "cochlea.modulation", "cochlea.envelope")),
         "random": features(
             [SPECTROGRAM, FINE, *octaves(count, widths=(3, 9, 17))],
             ("spectrogram.magnitude", "spectrogram.filters", "fine.magnitude", "fine.filters", *octave_layers(count)),
