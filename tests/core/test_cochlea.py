@@ -91,6 +91,24 @@ def test_channels_are_heard_one_by_one_and_together():
     assert cochlea(1, rate, BANDS).stages[0].channels(1) == BANDS
 
 
+def test_rhythm_holds_the_autocorrelation_of_loudness():
+    rate, period = 8000.0, 0.48
+    time = seconds(rate, 9.6)
+    # a tone that beats: alike after a period, opposite after half of one
+    x = 40.0 * (1.0 + 0.5 * torch.cos(2.0 * math.pi / period * time)) * torch.sin(2.0 * math.pi * 700.0 * time)
+    extractor = cochlea(1, rate, 8).to(torch.device("cpu"), torch.float64)
+    rhythm = extractor(x[None, None], ["rhythm"])["rhythm"]
+    octaves, offsets = len(OCTAVES_HZ), extractor.stages[-1].layers[0].offsets
+    inner_part = rhythm[:, :, 500:-500]
+    correlation = STATISTICS["correlation"].read(Moments.of(inner_part))
+    beat = 1  # 2.08 Hz lies from 2 to 4 Hz
+    frame = extractor.stride_at("rhythm")[0] / rate
+    for place, offset in enumerate(offsets):
+        later = octaves * (2 + 2 * place) + beat
+        wanted = math.cos(2.0 * math.pi * offset * frame / period)
+        assert float(correlation[beat, later]) == pytest.approx(wanted, abs=0.05)
+
+
 def test_log_moments_are_numpys():
     from scipy.stats import skew
 

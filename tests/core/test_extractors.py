@@ -59,6 +59,9 @@ BUILDERS = {
     "spectrogram": lambda nc, ndim: spectrogram_network(
         nc, ndim, ExtractorSettings(name="spectrogram", window=16, hop=4, widths=(1, 5), filters=6)
     ),
+    "complex spectrogram": lambda nc, ndim: spectrogram_network(
+        nc, ndim, ExtractorSettings(name="spectrogram", window=16, hop=4, widths=(1, 5), filters=6, scale="complex")
+    ),
     "cochlea": lambda nc, ndim: cochlea(nc, 2000.0, 3),
     "pool between": pool_between,
     "module": module,
@@ -66,7 +69,13 @@ BUILDERS = {
     "random, in a plane": partial(random_network, channels=(6, 5), plane=(0, 2), octave=1, zero_mean=True),
 }
 # what there is in some numbers of dimensions only
-ONLY = {"spectrogram": (1,), "cochlea": (1,), "vgg19, slice by slice": (3,), "random, in a plane": (3,)}
+ONLY = {
+    "spectrogram": (1,),
+    "cochlea": (1,),
+    "complex spectrogram": (1,),
+    "vgg19, slice by slice": (3,),
+    "random, in a plane": (3,),
+}
 CASES = [(name, ndim) for name in BUILDERS for ndim in NDIMS if ndim in ONLY.get(name, NDIMS)]
 contract = pytest.mark.parametrize(("name", "ndim"), CASES)
 

@@ -19,7 +19,7 @@ from nst_nd.domains.networks import spectrogram_network
 from nst_nd.domains.settings import ExtractorSettings
 from nst_nd.errors import ConfigError, DecodeError, InputError
 from nst_nd.features import weights
-from nst_nd.features.spectral import FLOOR, Spectrogram
+from nst_nd.features.spectral import FLOOR, Spectrogram, mel_bank
 from nst_nd.features.vgg import MEAN_RGB, adapt_channels
 
 MEAN_BGR = (103.939, 116.779, 123.68)
@@ -139,6 +139,41 @@ def test_a_sine_stands_in_its_bin():
     assert int(magnitude.argmax()) == 5
     assert float(magnitude[5]) == pytest.approx(20.0, rel=1e-6)
     assert float(magnitude[20]) < 0.01
+
+
+def test_scales_of_a_spectrogram():
+    draw = torch.Generator().manual_seed(0)
+    wave = 40.0 * torch.randn(1, 2, 640, generator=draw, dtype=torch.float64)
+    made = {
+        scale: Spectrogram.hann("s", 64, 16, scale=scale, mels=20, rate=8000.0).to(torch.device("cpu"), torch.float64)
+        for scale in ("log", "mel", "complex")
+    }
+    found = {scale: layer(wave) for scale, layer in made.items()}
+    assert {scale: x.shape[1] for scale, x in found.items()} == {"log": 66, "mel": 40, "complex": 132}
+    assert all(layer.channels(2) == found[scale].shape[1] for scale, layer in made.items())
+    real, imaginary = found["complex"][0].unflatten(0, (2, 2, 33))[0]
+    magnitude = torch.expm1(found["log"][0, :33]) * FLOOR
+    torch.testing.assert_close((real**2 + imaginary**2).sqrt(), magnitude, rtol=1e-4, atol=1e-3)
+    bank = mel_bank(33, 20, 8000.0).double()
+    level = torch.expm1(found["mel"][0, :20]) * FLOOR
+    torch.testing.assert_close((bank @ magnitude.square()).sqrt(), level, rtol=1e-4, atol=1e-3)
+
+
+def test_mel_bands():
+    bank = mel_bank(513, 40, 16000.0)
+    assert bank.shape == (40, 513)
+    assert float(bank.max()) <= 1.0
+    assert (bank.sum(1) > 0).all()
+    # triangles overlap so that what one loses the next one has
+    torch.testing.assert_close(bank.sum(0)[40:470], torch.ones(430), atol=1e-5, rtol=0.0)
+    centre = bank.argmax(1).double() * 8000.0 / 512
+    mel = 2595.0 * torch.log10(1.0 + centre / 700.0)
+    torch.testing.assert_close(mel.diff()[5:], mel.diff()[5:].mean().expand(34), rtol=0.25, atol=0.0)
+    narrow = mel_bank(9, 40, 16000.0)
+    assert (narrow.sum(1) > 0).all()
+    for mels, rate in ((0, 8000.0), (20, None)):
+        with pytest.raises(ConfigError, match="1 or more, and a rate"):
+            Spectrogram.hann("s", 64, 16, scale="mel", mels=mels, rate=rate)
 
 
 @pytest.mark.parametrize(("window", "hop"), [(15, 4), (16, 3), (16, 0), (16, 32), (0, 0)])
