@@ -18,6 +18,8 @@ from nst_nd.sample import Sample
 BEFORE_S, AFTER_S = 0.25, 0.45
 # correlation with the median beat from which a beat resembles it
 ALIKE = 0.8
+# a smoothing in s that muscle noise does not pass and QRS does, and by how much more than most an unlike beat misses
+CALM_S, MISSED = 0.008, 4.0
 # the ends of a beat, whose means are its baseline, and over which it is faded
 END_S = 0.03
 # an R peak lies within so much of where the detector saw it
@@ -126,7 +128,7 @@ def beats_of(sample: Sample) -> Beats | None:
         cut = np.stack([_levelled(_cut(data, start, before + after, late), end) for start, late in places])
         median = np.median(cut, axis=0)
         later += [_lag(beat[:, near], median[:, near]) for beat in cut]
-    alike = np.array([_correlation(beat, median) > ALIKE for beat in cut])
+    alike = _alike(cut, median, rate)
     if alike.sum() < FEWEST:
         return None
     median = np.median(cut[alike], axis=0)
@@ -137,6 +139,21 @@ def beats_of(sample: Sample) -> Beats | None:
     among = np.searchsorted(peaks, whole)
     resembles[among], moved[among] = alike, later
     return Beats(peaks, resembles, median, before, moved)
+
+
+def _alike(
+    cut: Float[NDArray[np.float64], "beat lead n"], median: Float[NDArray[np.float64], "lead n"], rate: float
+) -> Bool[NDArray[np.bool_], " beat"]:
+    """Which beats resemble the median: by their correlation, or because they miss it by no more than noise does.
+
+    In noise as large as the waves no beat correlates well; one that is unlike misses the median by more than others.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    smooth, model = (gaussian_filter1d(x, CALM_S * rate, axis=-1, mode="nearest") for x in (cut, median))
+    misses = np.sum((smooth - model) ** 2, axis=(1, 2))
+    alike: Bool[NDArray[np.bool_], " beat"] = np.array([_correlation(beat, model) > ALIKE for beat in smooth])
+    return np.logical_or(alike, misses <= MISSED * np.median(misses))
 
 
 def _cut(data: NDArray[np.float64], start: int, n: int, later: float) -> NDArray[np.float64]:

@@ -214,3 +214,16 @@ def test_gaps_stay_and_nothing_is_made_of_them():
     )
     with pytest.raises(InputError, match="leave no sample"):
         nst_nd.stylize(nothing, style, method="spectral")
+
+
+def test_beats_in_loud_noise_are_still_beats():
+    content, places = recording(1, 0.08, slope=0.3)
+    beats = beats_of(content)
+    assert beats.alike.all()
+    style, _ = recording(2, 0.015, slope=1.5)
+    found = ecg_metrics(content, style, nst_nd.stylize(content, style, method="spectral").sample)
+    assert found["residual_distance_after"] < 0.3 * found["residual_distance_before"]
+    ectopic = beats_of(recording(1, 0.08, slope=0.3, ectopic=(5, 11))[0])
+    unlike = ectopic.peaks[~ectopic.alike]
+    assert len(unlike) == 2
+    assert np.abs(unlike - places[[5, 11]]).max() < 0.2 * RATE
