@@ -83,7 +83,7 @@ def ulyanov(content: Wave, style: Wave, seconds: float, content_weight: float = 
     with torch.no_grad():
         kept, style_features = features(ours), features(theirs)
         wanted = style_features @ style_features.T / style_features.shape[1]
-    x = ours.clone().requires_grad_()
+    x = ours.clone(memory_format=torch.contiguous_format).requires_grad_()
     optimiser = torch.optim.LBFGS([x], max_iter=1, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:

@@ -47,7 +47,7 @@ class AudioDomain:
             "cochlea.envelope": "correlation",
             "spectrogram.magnitude": "levels",
         },
-        "content_weight": 0.1,
+        "content_weight": 0.05,
         "style_weight": 1.0,
         "iterations": 80,
         "range_weight": 1e5,

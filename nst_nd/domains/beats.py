@@ -153,7 +153,8 @@ def _alike(
     smooth, model = (gaussian_filter1d(x, CALM_S * rate, axis=-1, mode="nearest") for x in (cut, median))
     misses = np.sum((smooth - model) ** 2, axis=(1, 2))
     alike: Bool[NDArray[np.bool_], " beat"] = np.array([_correlation(beat, model) > ALIKE for beat in smooth])
-    return np.logical_or(alike, misses <= MISSED * np.median(misses))
+    alike |= misses <= MISSED * np.median(misses)
+    return alike
 
 
 def _cut(data: NDArray[np.float64], start: int, n: int, later: float) -> NDArray[np.float64]:
