@@ -106,3 +106,46 @@ def test_refused_audio(tmp_path):
     grid = Grid((1 / 8000,), "s", 8000)
     with pytest.raises(InputError, match="9 channels"):
         save(Sample(np.zeros((9, 9), np.float32), "audio", "full scale", grid), tmp_path / "out.flac")
+
+
+def ogg(path, seconds=1.0, rate=48000, subtype="VORBIS"):
+    time = np.arange(round(seconds * rate)) / rate
+    frames = np.stack([0.3 * np.sin(2 * np.pi * 440 * time), 0.2 * np.sin(2 * np.pi * 660 * time)], axis=1)
+    with soundfile.SoundFile(path, "w", rate, 2, subtype, format="OGG") as file:
+        file.title = "two tones"
+        file.write(frames.astype(np.float32))
+    return frames.T
+
+
+@pytest.mark.parametrize(("subtype", "suffix"), [("VORBIS", ".ogg"), ("OPUS", ".opus")])
+def test_ogg_is_the_same_bytes_or_encoded_anew(subtype, suffix, tmp_path):
+    frames = ogg(tmp_path / f"in{suffix}", subtype=subtype)
+    sample = load(tmp_path / f"in{suffix}")
+    assert sample.data.shape == frames.shape
+    assert save(sample, tmp_path / f"same{suffix}") == []
+    assert (tmp_path / f"same{suffix}").read_bytes() == (tmp_path / f"in{suffix}").read_bytes()
+    notes = save(sample.replace(data=0.5 * sample.data), tmp_path / f"out{suffix}")
+    assert any("lossy" in note for note in notes)
+    again = load(tmp_path / f"out{suffix}")
+    assert again.data.shape == frames.shape
+    assert np.abs(again.data - 0.5 * frames)[:, 2000:-2000].max() < 0.03
+    with soundfile.SoundFile(tmp_path / f"out{suffix}") as file:
+        assert (file.subtype, file.title) == (subtype, "two tones")
+
+
+def test_an_ogg_that_was_cut_is_refused(tmp_path):
+    ogg(tmp_path / "in.ogg", 3.0)
+    encoded = (tmp_path / "in.ogg").read_bytes()
+    pages = [i for i in range(len(encoded) - 4) if encoded[i : i + 4] == b"OggS"]
+    for cut in (pages[-1], pages[-1] + 100, pages[1] + 5, len(encoded) - 1):
+        (tmp_path / "cut.ogg").write_bytes(encoded[:cut])
+        with pytest.raises(DecodeError, match="truncated"):
+            load(tmp_path / "cut.ogg")
+
+
+def test_opus_has_few_rates(tmp_path):
+    sample = Sample(np.zeros((1, 4410), np.float32), "audio", "full scale", Grid((1 / 44100,), "s", 44100.0))
+    with pytest.raises(InputError, match="allowed: 1 to 255 channels; 8, 12, 16, 24 or 48 kHz"):
+        save(sample, tmp_path / "out.opus")
+    assert not (tmp_path / "out.opus").exists()
+    assert any("lossy" in note for note in save(sample, tmp_path / "out.ogg"))
