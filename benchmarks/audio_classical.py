@@ -64,7 +64,7 @@ def vocoded(content: Wave, style: Wave, depth: float = 1.0) -> Wave:
 def ulyanov(content: Wave, style: Wave, seconds: float, content_weight: float = 0.02, seed: int = 0) -> Wave:
     """One random convolution of 4096 filters over the log spectrogram's bins, Gram of the style; then Griffin-Lim.
 
-    seconds: of optimisation, L-BFGS on the log magnitudes from the content's.
+    seconds: of optimisation, Adam on the log magnitudes from the content's.
     """
     generator = torch.Generator().manual_seed(seed)
     window = torch.hann_window(WINDOW)
@@ -84,7 +84,8 @@ def ulyanov(content: Wave, style: Wave, seconds: float, content_weight: float = 
         kept, style_features = features(ours), features(theirs)
         wanted = style_features @ style_features.T / style_features.shape[1]
     x = ours.clone(memory_format=torch.contiguous_format).requires_grad_()
-    optimiser = torch.optim.LBFGS([x], max_iter=1, history_size=10, line_search_fn="strong_wolfe")
+    # torch's first step is 1 / sum |g|, which the line search would have to enlarge a thousandfold: Adam gets going
+    optimiser = torch.optim.Adam([x], lr=0.2)
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
@@ -97,7 +98,7 @@ def ulyanov(content: Wave, style: Wave, seconds: float, content_weight: float = 
 
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
-        optimiser.step(loss)
+        optimiser.step(loss)  # type: ignore[no-untyped-call]
     magnitude = torch.expm1(x.detach().clamp_min(0.0))
     found = griffin_lim(magnitude, content.shape[1], window, generator).numpy().astype(np.float64)
     return np.repeat(found[None], len(content), axis=0)

@@ -1,6 +1,6 @@
 """Audio: the default preset against classical methods, other extractors, and itself without its parts.
 
-    python benchmarks/audio_methods.py [--pair CONTENT STYLE ...] [--seconds 6] [--iterations N] [--out FILE]
+    python benchmarks/audio_methods.py [--pair CONTENT STYLE ...] [--seconds 6] [--iterations N] [--only ROW ...] [--out FILE]
 
 By default music by fire and fire by music (data_samples). Give pairs of your own files for more.
 
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--pair", nargs=2, action="append", metavar=("CONTENT", "STYLE"))
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--iterations", type=int)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows; ulyanov then has 30 s")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     arguments = parser.parse_args()
     steps = {} if arguments.iterations is None else {"iterations": arguments.iterations}
@@ -134,13 +135,17 @@ def main() -> None:
             table.append([pair, name, f"{seconds:.1f}", *(f"{v:.4f}" for v in values), machine()])  # noqa: B023
             save(arguments.out, ["pair", "method", "seconds", *COLUMNS, "machine"], table)
 
-        spent = {}
+        spent = {"default": 30.0}
         for name, settings in rows().items():
+            if arguments.only and name not in arguments.only:
+                continue
             started = time.perf_counter()
             result = stylize(content, style, **{**steps, **settings}).sample
             spent[name] = time.perf_counter() - started
             report(name, spent[name], result)
         for name, make in classical(content, style, spent["default"]).items():
+            if arguments.only and name not in arguments.only:
+                continue
             started = time.perf_counter()
             data = make()
             report(name, time.perf_counter() - started, content.replace(data=data.astype(np.float32)))
