@@ -1,6 +1,6 @@
 """Audio: the default preset against classical methods, other extractors, and itself without its parts.
 
-    python benchmarks/audio_methods.py [--pair CONTENT STYLE ...] [--seconds 6] [--iterations N] [--only ROW ...] [--out FILE]
+    python benchmarks/audio_methods.py [--pair CONTENT STYLE ...] [--seconds 6] [--only ROW ...] [--out FILE]
 
 By default music by fire and fire by music (data_samples). Give pairs of your own files for more.
 
