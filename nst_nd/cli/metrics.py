@@ -76,9 +76,9 @@ def metrics(
     assert settings.preset is not None
     if PRESETS[settings.preset].kind != ours.kind:
         raise ConfigError(f"--preset {settings.preset}: is for {PRESETS[settings.preset].kind}, not for {ours.kind}")
+    measured = measure(ours, [theirs], made, settings.preset)
     if figure is not None:
         draw(ours, theirs, made, figure)
-    measured = measure(ours, [theirs], made, settings.preset)
     beyond = breaches(measured, settings.limits)
     found = plain(measured)
     for breach in beyond:

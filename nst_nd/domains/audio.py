@@ -22,8 +22,8 @@ from nst_nd.errors import InputError
 from nst_nd.features.cochlea import SHARE_OF_NYQUIST
 from nst_nd.sample import Data, Kind, Sample
 
-# just below full scale, so that rounding does not reach it
-CEILING = 0.999
+# below full scale, so that rounding does not reach it, in 8 bits either
+CEILING = 0.984
 # bytes per sample that equalising takes at a time
 WORKING = 48
 
@@ -57,8 +57,10 @@ class AudioDomain:
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """See Domain.prepare. Styles are resampled to the content's rate and mixed to its channels, said aloud."""
         check_together(content, styles, self.kind)
-        if content is not None and settings.content_weight > 0 and np.ptp(content.data) == 0:
-            raise InputError("the content is silent: nothing happens in it\nuse content_weight 0, or make a texture")
+        if content is not None and settings.content_weight > 0 and content.shape[0] > 1 and np.ptp(content.data) == 0:
+            raise InputError(
+                "the content is silent: nothing happens in it\nmake a texture, or use content_weight 0 and init noise"
+            )
         like = styles[0] if content is None else content
         notes = [
             f"the {what} has {count} samples at full scale: it was recorded too loud, or is limited"
@@ -93,16 +95,20 @@ class AudioDomain:
         """See Starter.begin: the content through a filter that gives it the styles' mean spectrum."""
         del settings
         assert prepared.content is not None
-        known, own = _known(content, [style.sample for style in styles]), mean_spectrum(content.data)
+        known = _known(content, [style.sample for style in styles])
         gain = float(prepared.scaling.gain[0])
         change = torch.zeros_like(prepared.content)
         for numbers, mask in parts:
             total = sum(styles[n].weight for n in numbers)
-            theirs = [mean_spectrum(prepared.styles[n][0].double().numpy() / gain) for n in numbers]
+            own = mean_spectrum(content.data, None if mask is None else mask.data.mean(axis=0))
+            theirs = [_spectrum_of(prepared, n) for n in numbers]
             goal: Spectrum = np.sum(
                 [styles[n].weight / total * power for n, power in zip(numbers, theirs, strict=True)], axis=0
             )
-            made = equaliser(own, goal, known).mirrored(prepared.content)
+            shaping = equaliser(own, goal, known)
+            made = shaping.mirrored(prepared.content)
+            # what a filter makes of a cut at an end may be a click
+            made = prepared.content + _fade(content.shape[0], shaping.reach) * (made - prepared.content)
             # what would be clipped is turned down: it is a start
             peak = float(made.abs().max())
             made = made * min(1.0, CEILING * gain / peak) if peak > 0 else made
@@ -111,17 +117,35 @@ class AudioDomain:
         return replace(prepared, start=change)
 
     def finish(self, content: Sample | None, result: Sample, settings: Settings) -> tuple[Sample, list[str]]:
-        """Peak guard: a result louder than full scale, where the content was not, is turned down as a whole."""
+        """Peak guard: a result with samples near full scale, where the content has none, is turned down as a whole."""
         del settings
-        peak = float(np.abs(result.data).max())
-        allowed = CEILING if content is None else max(CEILING, float(np.abs(content.data).max()))
-        if peak <= allowed:
+        size = np.abs(result.data)
+        allowed = np.maximum(CEILING, 0.0 if content is None else np.abs(content.data))
+        beyond = size > allowed
+        if not beyond.any():
             return result, []
-        decibel = 20.0 * np.log10(allowed / peak)
-        data = (result.data * (allowed / peak)).astype(result.data.dtype)
+        factor = float((np.broadcast_to(allowed, size.shape)[beyond] / size[beyond]).min())
+        decibel = 20.0 * np.log10(factor)
+        data = (result.data * factor).astype(result.data.dtype)
         if content is not None:  # what a mask kept is not turned down
             np.copyto(data, content.data, where=result.data == content.data)
         return result.replace(data=data), [f"peak guard: the result was turned down by {-decibel:.1f} dB"]
+
+
+def _spectrum_of(prepared: Prepared, number: int) -> Spectrum:
+    """Of a style, where its mask lets it count."""
+    weights = prepared.style_weights or (None,) * len(prepared.styles)
+    weight = weights[number]
+    data = prepared.styles[number][0].double().numpy() / float(prepared.scaling.gain[0])
+    return mean_spectrum(data, None if weight is None else weight[0, 0].numpy())
+
+
+def _fade(length: int, ramp: int) -> torch.Tensor:
+    """[time]: 1, and falling to 0 over a ramp at both ends."""
+    ramp = max(1, min(ramp, length // 2))
+    place = torch.arange(length)
+    from_end = torch.minimum(place, place.flip(0)) / ramp
+    return 0.5 - 0.5 * torch.cos(torch.pi * from_end.clamp_max(1.0))
 
 
 def _known(like: Sample, styles: Sequence[Sample]) -> float:

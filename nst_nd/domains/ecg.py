@@ -104,7 +104,7 @@ class EcgDomain:
         rate = content.grid.rate
         seen = [np.asarray(resample(style.sample, rate, []), np.float64) for style in styles]
         change = np.zeros(content.data.shape)
-        known = [_recorded(style.sample, data.shape[1]) for style, data in zip(styles, seen, strict=True)]
+        known = prepared.style_weights or (None,) * len(styles)  # with the gaps, see prepare
         there = _recorded(content, content.shape[0])
         recorded = 1.0 if there is None else there[0, 0].double().numpy()
         methods: list[tuple[RestMethod, Data | float]] = []
@@ -118,8 +118,11 @@ class EcgDomain:
         prepared.notes.append(f"{len(beats.peaks)} beats found{left}")
         scaling, gain = prepared.scaling, prepared.scaling.gain[:, None]
 
-        def rest(data: Data, own: Beats | None) -> Tensor:
-            return scaling.encode(data if own is None else data - own.drawn(data.shape[1]))
+        def rest(data: Data, own: Beats | None, known: Tensor | None) -> Tensor:
+            left = data if own is None else data - own.drawn(data.shape[1])
+            # features are not to give the content the style's constant part
+            counts = np.ones(left.shape[1]) if known is None else known[0, 0].double().numpy()
+            return scaling.encode(left - (left @ counts / counts.sum())[:, None])
 
         def closed(change: Tensor) -> Tensor:
             mv = change[0].double().numpy() / gain
@@ -129,8 +132,11 @@ class EcgDomain:
 
         return replace(
             prepared,
-            content=rest(content.data.astype(np.float64), beats),
-            styles=tuple(rest(data, beats_of(content.replace(data=data, gaps=None))) for data in seen),
+            content=rest(content.data.astype(np.float64), beats, there),
+            styles=tuple(
+                rest(data, beats_of(content.replace(data=data, gaps=None)), weight)
+                for data, weight in zip(seen, known, strict=True)
+            ),
             start=torch.from_numpy((change * gain).astype(np.float32))[None],
             closed=closed,
         )

@@ -51,26 +51,22 @@ LAWFUL_MV = 0.02
 class Rest:
     """What is left of a recording. cross: [f, lead, lead], 1 for white noise of variance 1; frequencies: Hz.
 
-    bursts: [time], the slow rise and fall of what is fast, its mean square 1.
+    bursts: [time], the slow rise and fall of what is fast where it was recorded, its mean square 1.
     """
 
     signal: Signal
     cross: Complex[NDArray[np.complexfloating], "f lead lead"]
     frequencies: Float[NDArray[np.float64], " f"]
-    bursts: Float[NDArray[np.float64], " time"]
+    bursts: Float[NDArray[np.float64], " recorded"]
 
     @classmethod
     def of(cls, data: Signal, beats: Beats | None, rate: float, known: Tensor | None = None) -> Rest:
         """Of data [lead, time] in mV at this rate, less its beats; known: [1, 1, time], 0 in gaps."""
         signal = data.astype(np.float64) - (0.0 if beats is None else beats.drawn(data.shape[1]))
-        signal = signal - signal.mean(axis=1, keepdims=True)
-        share = 1.0
-        if known is not None:
-            there = known[0, 0].double().numpy()
-            signal, share = signal * there, float(there.mean())
-        frequencies, cross = _cross(signal, rate)
-        cross /= share
-        return cls(signal, cross, frequencies, _bursts(signal, rate))
+        there = np.ones(signal.shape[1]) if known is None else known[0, 0].double().numpy()
+        signal = (signal - (signal @ there)[:, None] / max(float(there.sum()), 1.0)) * there
+        frequencies, cross = _cross(signal, rate, there)
+        return cls(signal, cross, frequencies, _bursts(signal[:, there > 0], rate))
 
     @property
     def power(self) -> Float[NDArray[np.float64], "lead f"]:
@@ -171,16 +167,17 @@ def _filtered(
     return found
 
 
-def _cross(signal: NDArray[np.float64], rate: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Welch's average of the matrices of cross-spectra."""
+def _cross(signal: NDArray[np.float64], rate: float, there: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Welch's average of the matrices of cross-spectra, of a signal that is 0 where `there` [time] is."""
     n = min(round(PIECE_S * rate), signal.shape[1])
     window = np.hanning(n + 2)[1:-1]
     starts = range(0, signal.shape[1] - n + 1, max(1, n // 2))
-    total = np.zeros((n // 2 + 1, len(signal), len(signal)), np.complex128)
+    total, seen = np.zeros((n // 2 + 1, len(signal), len(signal)), np.complex128), 0.0
     for start in starts:
         waves = np.fft.rfft(signal[:, start : start + n] * window).T
         total += waves[:, :, None] * waves[:, None, :].conj()
-    return np.fft.rfftfreq(n, 1.0 / rate), total / (len(starts) * np.sum(window**2))
+        seen += float(np.sum((window * there[start : start + n]) ** 2))
+    return np.fft.rfftfreq(n, 1.0 / rate), total / max(seen, 1e-12)
 
 
 def _noise(

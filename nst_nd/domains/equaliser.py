@@ -14,6 +14,8 @@ from nst_nd.sample import Data
 
 # bins of a mean spectrum, and the octaves that it is averaged over
 BINS, SMOOTHED_OCTAVES = 2049, 1.0 / 6.0
+# of a piece, by a mask, against the piece that it covers best
+COVERED = 0.9
 # of an equaliser, in dB, and how far below its loudest frequency a spectrum is followed
 LARGEST_GAIN_DB, FLOOR_DB = 40.0, -110.0
 # power of full scale squared: nothing at all
@@ -24,14 +26,23 @@ STEPS_DB = -90.0
 Spectrum = Float[NDArray[np.float64], " bin"]
 
 
-def mean_spectrum(data: Data) -> Spectrum:
-    """[BINS] from 0 to half the sampling rate: power of the channels' mean, by Welch's method, over a sixth octave."""
+def mean_spectrum(data: Data, weight: NDArray[np.floating] | None = None) -> Spectrum:
+    """[BINS] from 0 to half the sampling rate: mean power of the channels [C, time], over a sixth octave.
+
+    By Welch's method (1967) with Hann windows. weight: [time], 0..1; pieces that it covers as well as any count.
+    """
     from scipy.ndimage import gaussian_filter1d
-    from scipy.signal import welch
 
     length = min(2 * (BINS - 1), data.shape[1])
-    power = welch(data, nperseg=length, axis=-1, detrend=False)[1].mean(axis=0, dtype=np.float64)
-    power[1:-1] /= 2.0  # one-sided
+    window = np.hanning(length + 2)[1:-1] ** 2
+    pieces = [slice(i, i + length) for i in range(0, data.shape[1] - length + 1, max(1, length // 2))]
+    shares = [1.0 if weight is None else float(window @ weight[piece]) for piece in pieces]
+    kept = [piece for piece, share in zip(pieces, shares, strict=True) if share >= COVERED * max(shares)]
+    total = np.zeros(length // 2 + 1)
+    for piece in kept:
+        waves = np.fft.rfft(data[:, piece] * np.sqrt(window))
+        total += np.mean(waves.real**2 + waves.imag**2, axis=0)
+    power = total / (len(kept) * window.sum())
     power = np.interp(np.linspace(0.0, 1.0, BINS), np.linspace(0.0, 1.0, power.size), power)
     octaves = np.log2(np.arange(1, BINS + 1))
     even = np.linspace(0.0, octaves[-1], 4 * BINS)

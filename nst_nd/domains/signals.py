@@ -17,8 +17,11 @@ LARGEST_RATIO = 100_000
 
 
 def common_scaling(samples: Sequence[Sample], nc: int) -> Scaling:
-    """One gain for all, so that the level is part of the style; no offset, so that silence is 0."""
-    level = max(float(np.sqrt(np.mean(np.square(s.data, dtype=np.float64)))) for s in samples)
+    """One gain for all, so that the level is part of the style; no offset, so that silence is 0.
+
+    By what varies: a constant part (a DC-coupled amplifier's) may be far larger than the signal.
+    """
+    level = max(float(np.sqrt(np.mean(np.var(s.data, axis=1, dtype=np.float64)))) for s in samples)
     return uniform_scaling(nc, LEVEL / level, 0.0)
 
 

@@ -71,6 +71,14 @@ class Deriving(Protocol):
         """ConfigError unless it can be written to `path` for what its source is."""
 
 
+@runtime_checkable
+class Choosy(Protocol):
+    """A codec that cannot hold every rate or number of channels."""
+
+    def fits(self, sample: Sample, path: Path) -> None:
+        """InputError unless a signal like this one can be written to `path`."""
+
+
 def suffix_of(path: Path) -> str:
     """The suffix in lower case; `.nii.gz` counts as one."""
     name = path.name.lower()
@@ -177,6 +185,11 @@ def check_source(sample: Sample | None, path: Path) -> None:
     sample: what the output will be made of; None where it is made of nothing (a texture).
     """
     codec = codec_for(path, reading=False)
+    if isinstance(codec, Choosy) and sample is not None:
+        try:
+            codec.fits(sample, path)
+        except InputError as error:
+            raise ConfigError(f"{path}: {error}") from error
     if not isinstance(codec, Deriving):
         return
     if sample is None:

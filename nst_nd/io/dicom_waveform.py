@@ -57,7 +57,7 @@ def sample_of(dataset: Any) -> Sample:
     rate = float(group.SamplingFrequency)
     if not (np.isfinite(rate) and rate > 0):
         raise DecodeError("its waveform has a sampling rate that is not above 0")
-    notes += [*said, "read from DICOM: written in another format, such as .csv, .edf or .hea"]
+    notes += [*said, "read from DICOM: written in another format, such as .csv or .hea"]
     grid = Grid(spacing=(1.0 / rate,), unit="s", rate=rate)
     return Sample(np.ascontiguousarray(data), "ecg", "mV", grid, names, None, tuple(notes), bridges)
 

@@ -19,6 +19,8 @@ from nst_nd.sample import Grid, Kind, Sample
 
 _EDF, _BDF = b"0       ", b"\xffBIOSEMI"
 _BLOCK = 256
+# the number of data records
+_RECORDS = slice(236, 244)
 # bytes per signal before the numbers of samples per record, and of one such number
 _BEFORE_COUNTS, _COUNT = 216, 8
 _LABEL = 16
@@ -78,6 +80,7 @@ class EdfCodec:
         """
         encoded = path.read_bytes()
         notes: list[str] = []
+        _check_length(encoded)
         with _opened(path) as file:
             if file.signals_in_file == 0:
                 raise InputError("holds annotations and no signal")
@@ -126,6 +129,20 @@ class EdfCodec:
         stop = start + records.size
         path.write_bytes(source.encoded[:start] + records.tobytes() + source.encoded[stop:])
         return notes
+
+
+def _check_length(encoded: bytes) -> None:
+    """DecodeError for a file shorter than its header says; pyedflib would print that as well."""
+    try:
+        count, records = int(encoded[_BLOCK - 4 : _BLOCK]), int(encoded[_RECORDS])
+        at = _BLOCK + count * _BEFORE_COUNTS
+        samples = sum(int(encoded[at + i * _COUNT : at + (i + 1) * _COUNT]) for i in range(count))
+    except ValueError:
+        raise DecodeError("is broken or truncated: its header has no numbers where they belong") from None
+    width = 3 if encoded.startswith(_BDF) else 2
+    needed = _BLOCK * (count + 1) + max(0, records) * samples * width
+    if len(encoded) < needed:
+        raise DecodeError(f"is truncated: {len(encoded)} bytes of {needed}")
 
 
 def _opened(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,12 +19,14 @@ from nst_nd.sample import Grid, Kind, Sample
 
 _MARK = b"OggS"
 _PAGE_HEADER = 27
-_LAST_PAGE = 4
+_FIRST_PAGE, _LAST_PAGE = 2, 4
 _SUBTYPES = ("VORBIS", "OPUS")
 # of libsndfile's scale from 0 (best) to 1: about 256 kbit/s of stereo Vorbis
 _COMPRESSION = 0.2
 # libsndfile's Vorbis encoder fails on larger pieces
 _BLOCK = 2**14
+# a loss may overshoot: then it is encoded again, below full scale
+_TRIES, _BELOW = 4, 0.995
 
 
 @dataclass(frozen=True)
@@ -74,38 +77,59 @@ class OggCodec:
         if source is not None and subtype == source.subtype and np.array_equal(source.decoded, sample.data):
             path.write_bytes(source.encoded)
             return []
-        import soundfile
-
-        rate = check_rate(sample)
         stored, notes = to_floats(sample.data, np.dtype(np.float32))
-        out = io.BytesIO()
         tags = source.tags if source is not None else getattr(sample.source, "tags", ())
-        try:
-            with soundfile.SoundFile(
-                out, "w", rate, sample.nc, subtype, "FILE", "OGG", compression_level=_COMPRESSION
-            ) as file:
-                for name, text in tags:
-                    setattr(file, name, text)
-                frames = np.ascontiguousarray(stored.T)
-                for start in range(0, len(frames), _BLOCK):
-                    file.write(frames[start : start + _BLOCK])
-        except soundfile.LibsndfileError as error:
-            allowed = "1 to 255 channels" + ("; 8, 12, 16, 24 or 48 kHz" if subtype == "OPUS" else "")
-            raise InputError(
-                f"{sample.nc} channels at {rate} Hz cannot be written as Ogg {subtype}; allowed: {allowed}"
-            ) from error
-        path.write_bytes(out.getvalue())
+        rate, frames, down = check_rate(sample), np.ascontiguousarray(stored.T), 1.0
+        for _ in range(_TRIES):
+            encoded = _encode(frames * np.float32(down), rate, subtype, tags)
+            with open_sound(encoded) as file:
+                peak = float(np.abs(file.read(dtype="float32")).max(initial=0.0))
+            if peak < 1.0 or np.abs(frames).max() >= 1.0:
+                break
+            down *= _BELOW / peak  # what was below full scale stays there
+        path.write_bytes(encoded)
+        if down < 1.0:
+            notes.append(f"turned down by {-20.0 * np.log10(down):.2f} dB, since encoding overshoots")
         return [*notes, f"Ogg {subtype} is lossy: what is stored is near the result, not the result"]
+
+    def fits(self, sample: Sample, path: Path) -> None:
+        """InputError unless such a signal can be written to `path`: tried on a few samples."""
+        source = sample.source if isinstance(sample.source, OggSource) else None
+        opus = path.suffix.lower() == ".opus" or (source is not None and source.subtype == "OPUS")
+        _encode(np.zeros((64, sample.nc), np.float32), check_rate(sample), "OPUS" if opus else "VORBIS", ())
+
+
+def _encode(frames: NDArray[np.float32], rate: int, subtype: str, tags: Sequence[tuple[str, str]]) -> bytes:
+    """Frames [time, channel] as a file in memory."""
+    import soundfile
+
+    out, nc = io.BytesIO(), frames.shape[1]
+    try:
+        with soundfile.SoundFile(out, "w", rate, nc, subtype, "FILE", "OGG", compression_level=_COMPRESSION) as file:
+            for name, text in tags:
+                setattr(file, name, text)
+            for start in range(0, len(frames), _BLOCK):
+                file.write(frames[start : start + _BLOCK])
+    except soundfile.LibsndfileError as error:
+        allowed = "1 to 255 channels" + ("; 8, 12, 16, 24 or 48 kHz" if subtype == "OPUS" else "")
+        raise InputError(
+            f"{nc} channels at {rate} Hz cannot be written as Ogg {subtype}; allowed: {allowed}"
+        ) from error
+    return out.getvalue()
 
 
 def _check_pages(encoded: bytes) -> None:
     """DecodeError unless the file is made of whole pages and ends with one that says that it is the last."""
-    at, flags = 0, 0
+    at, flags, begun = 0, 0, False
     while at < len(encoded):
         header = encoded[at : at + _PAGE_HEADER]
         if len(header) < _PAGE_HEADER or header[:4] != _MARK:
             raise DecodeError(f"the Ogg file is truncated or broken: no whole page at byte {at} of {len(encoded)}")
-        flags, segments = header[5], encoded[at + _PAGE_HEADER : at + _PAGE_HEADER + header[26]]
+        flags = header[5]
+        if begun and flags & _FIRST_PAGE:
+            raise InputError("holds several streams one after the other (chained Ogg); cut it apart first")
+        begun = begun or not flags & _FIRST_PAGE
+        segments = encoded[at + _PAGE_HEADER : at + _PAGE_HEADER + header[26]]
         at += _PAGE_HEADER + header[26] + sum(segments)
         if at > len(encoded):
             raise DecodeError(f"the Ogg file is truncated: its last page ends at byte {at} of {len(encoded)}")

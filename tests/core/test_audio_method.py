@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import soundfile
 from scipy.signal import butter, sosfilt
 
-from nst_nd import stylize
+from nst_nd import Style, stylize
 from nst_nd.domains.metrics.signals import audio_metrics, texture_metrics
 from nst_nd.errors import InputError
+from nst_nd.io import load, save
 from nst_nd.sample import Grid, Sample
 
 RATE = 16000.0
@@ -134,3 +136,42 @@ def test_a_sound_that_is_cut_off_gets_no_click():
     result = stylize(content, bright, method="spectral").sample.data[0]
     fast = np.abs(np.diff(result, 2))
     assert max(fast[:200].max(), fast[-200:].max()) < 1.5 * fast[2000:-2000].max()
+
+
+@pytest.mark.parametrize("hertz", [217.3, 440.0])
+def test_a_tone_up_to_both_ends_is_not_turned_down_for_a_click(hertz):
+    time = np.arange(round(2 * RATE)) / RATE
+    content = sound(0.3 * np.sin(2 * np.pi * hertz * time))
+    noise = sound(0.1 * np.random.default_rng(1).standard_normal(time.size))
+    result = stylize(content, noise, method="spectral").sample.data[0]
+    # at the ends it is the content
+    assert np.abs(result).max() < 0.5
+
+
+def test_a_style_mask_counts_for_the_equaliser():
+    time = np.arange(round(2 * RATE)) / RATE
+    hiss = np.random.default_rng(0).standard_normal(time.size)
+    low = sosfilt(butter(4, 500.0, fs=RATE, output="sos"), hiss)
+    style = sound(np.concatenate([0.2 * low, 0.1 * hiss]))
+    weight = np.zeros((1, style.shape[0]), np.float32)
+    weight[:, : time.size] = 1.0
+    masked = Style(style, mask=style.replace(data=weight, channels=()))
+    share = []
+    for one in (style, masked, sound(0.2 * low)):
+        result = stylize(tapping(2.0), one, method="spectral").sample.data[0]
+        power = np.abs(np.fft.rfft(result)) ** 2
+        share.append(power[power.size // 4 :].sum() / power.sum())
+    # a window may reach a little beyond the mask
+    assert share[2] < share[1] < 0.02 * share[0]
+
+
+def test_nothing_new_at_full_scale_in_8_bits(tmp_path):
+    loud = tapping(1.0)
+    loud = loud.replace(data=np.clip(loud.data * 20.0, -1.0, 1.0).astype(np.float32))
+    result = stylize(loud, surf(1.0), iterations=3).sample
+    soundfile.write(tmp_path / "in.wav", loud.data.T, int(RATE), "PCM_U8")
+    content = load(tmp_path / "in.wav")
+    save(content.replace(data=result.data), tmp_path / "out.wav")
+    stored = [load(tmp_path / name).data for name in ("in.wav", "out.wav")]
+    full = [(np.round(x * 128) >= 127) | (np.round(x * 128) <= -128) for x in stored]
+    assert not (full[1] & ~full[0]).any()

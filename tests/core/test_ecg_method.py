@@ -227,3 +227,35 @@ def test_beats_in_loud_noise_are_still_beats():
     unlike = ectopic.peaks[~ectopic.alike]
     assert len(unlike) == 2
     assert np.abs(unlike - places[[5, 11]]).max() < 0.2 * RATE
+
+
+@pytest.mark.parametrize("where", ["content middle", "content ends", "style middle", "style ends"])
+def test_a_gap_does_not_change_how_much_noise_there_is(where):
+    content, style = recording(1, 0.002)[0], recording(2, 0.08)[0]
+    n = content.shape[0]
+    gap = np.zeros(content.data.shape, bool)
+    for piece in [slice(n // 3, 2 * n // 3)] if "middle" in where else [slice(0, n // 6), slice(-n // 6, None)]:
+        gap[:, piece] = True
+    ours = content.replace(gaps=gap) if "content" in where else content
+    theirs = style.replace(gaps=gap) if "style" in where else style
+    change = nst_nd.stylize(ours, theirs, method="spectral").sample.data - content.data
+    whole = nst_nd.stylize(content, style, method="spectral").sample.data - content.data
+    seen = ~gap if "content" in where else np.ones_like(gap)
+    assert change[seen].std() == pytest.approx(whole.std(), rel=0.15)
+    # and no quiet stretch where the style has its gap
+    pieces = [
+        c[s].std() for c, s in zip(np.array_split(change, 8, 1), np.array_split(seen, 8, 1), strict=True) if s.any()
+    ]
+    assert min(pieces) > 0.4 * max(pieces)
+
+
+def test_a_constant_part_stays_whatever_it_is():
+    content, style = recording(1, 0.01)[0], recording(2, 0.08)[0]
+    raised = content.replace(data=content.data + np.float32(20.0))
+    mask = content.replace(data=np.ones((1, content.shape[0]), np.float32), channels=())
+    mask.data[:, 3000:4000] = 0.0
+    for method in ("spectral", "both"):
+        result = nst_nd.stylize(raised, style, method=method, mask=mask, iterations=5).sample.data
+        change = result - raised.data
+        assert np.abs(np.median(change, axis=1)).max() < 0.1
+        assert np.abs(change).max() < 1.0

@@ -102,12 +102,12 @@ def test_a_mask_holds_where_the_peak_guard_works():
     loud = content.replace(data=1.5 * content.data)
     without = run("audio", content, style, init=loud, iterations=0)
     assert any("peak guard" in note for note in without.notes)
-    np.testing.assert_allclose(without.sample.data, 0.999 / 1.47 * loud.data, atol=1e-5)
+    np.testing.assert_allclose(without.sample.data, 0.984 / 1.47 * loud.data, atol=1e-5)
     mask = mask_of(content)
     result = run("audio", content, style, init=loud, iterations=0, mask=mask)
     outside = mask.data == 0
     assert np.array_equal(result.sample.data[outside], content.data[outside])
-    assert np.abs(result.sample.data).max() <= 0.9991
+    assert np.abs(result.sample.data).max() <= 0.9841
 
 
 def test_air_and_bone_of_a_ct_come_back_bit_for_bit():

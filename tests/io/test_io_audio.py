@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from nst_nd.errors import DecodeError, InputError
-from nst_nd.io import load, save
+from nst_nd.errors import ConfigError, DecodeError, InputError
+from nst_nd.io import check_source, load, save
 from nst_nd.sample import Grid, Sample
 
 
@@ -145,7 +145,25 @@ def test_an_ogg_that_was_cut_is_refused(tmp_path):
 
 def test_opus_has_few_rates(tmp_path):
     sample = Sample(np.zeros((1, 4410), np.float32), "audio", "full scale", Grid((1 / 44100,), "s", 44100.0))
-    with pytest.raises(InputError, match="allowed: 1 to 255 channels; 8, 12, 16, 24 or 48 kHz"):
+    with pytest.raises(ConfigError, match="allowed: 1 to 255 channels; 8, 12, 16, 24 or 48 kHz"):
         save(sample, tmp_path / "out.opus")
+    with pytest.raises(ConfigError, match="cannot be written as Ogg OPUS"):  # before anything is computed
+        check_source(sample, tmp_path / "out.opus")
     assert not (tmp_path / "out.opus").exists()
     assert any("lossy" in note for note in save(sample, tmp_path / "out.ogg"))
+
+
+def test_what_was_below_full_scale_is_stored_below_it(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((1, 48000))
+    loud = np.clip(0.984 * np.sign(noise), -0.984, 0.984).astype(np.float32)
+    sample = Sample(loud, "audio", "full scale", Grid((1 / 48000,), "s", 48000.0))
+    assert any("turned down by" in note for note in save(sample, tmp_path / "out.ogg"))
+    assert np.abs(load(tmp_path / "out.ogg").data).max() < 1.0
+
+
+def test_chained_streams_are_refused(tmp_path):
+    ogg(tmp_path / "in.ogg")
+    encoded = (tmp_path / "in.ogg").read_bytes()
+    (tmp_path / "chain.ogg").write_bytes(encoded + encoded)
+    with pytest.raises(InputError, match="several streams"):
+        load(tmp_path / "chain.ogg")

@@ -32,7 +32,7 @@ AUDIO_METRICS = (
 def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, float]:
     """What became of the content, and how near the result is to the style; _before: the content, _after: the result.
 
-    peak: largest absolute sample, full scale is 1. clipped: samples at full scale, less those of the content.
+    peak: largest absolute sample, full scale is 1. clipped: samples at full scale where the content has none.
     onset_correlation: of the half-wave rectified flux of log(1 + 100 |STFT|), 30 ms windows, of content and result.
     style_correlation: see `largest_correlation`; near 1 where the result plays the style back.
     spectrum_distance: root mean square difference in dB of the mean spectra in third-octave bands from 50 Hz.
@@ -42,7 +42,7 @@ def audio_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, f
     varied = all(f.size > 1 and f.std() > 0 for f in flux)
     return {
         "peak": float(np.abs(result.data).max()),
-        "clipped": float(max(0, clipped(result) - clipped(content))),
+        "clipped": float(np.count_nonzero(_at_full_scale(result) & ~_at_full_scale(content))),
         "onset_correlation": float(np.corrcoef(flux[0], flux[1])[0, 1]) if varied else np.nan,
         "style_correlation": largest_correlation(result, style),
         **_distances(content, style, "before"),
@@ -62,7 +62,12 @@ def texture_metrics(style: Sample, result: Sample) -> dict[str, float]:
 
 def clipped(sample: Sample) -> int:
     """Samples at full scale (-1, or 1 less one step of 16 bits) or beyond it."""
-    return int(np.count_nonzero(np.abs(sample.data) >= 1.0 - 2.0**-15))
+    return int(np.count_nonzero(_at_full_scale(sample)))
+
+
+def _at_full_scale(sample: Sample) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.abs(sample.data) >= 1.0 - 2.0**-15
+    return found
 
 
 def _distances(sample: Sample, style: Sample, when: str) -> dict[str, float]:
