@@ -58,6 +58,16 @@ class Beats:
         return out
 
 
+def far_from_gaps(there: Bool[NDArray[np.bool_], " time"], rate: float) -> Bool[NDArray[np.bool_], " time"]:
+    """What was recorded, less what is so near to a gap that a beat there is not whole; all of it if none is left."""
+    from scipy.ndimage import binary_erosion
+
+    far: Bool[NDArray[np.bool_], " time"] = binary_erosion(
+        there, np.ones(2 * round(AFTER_S * rate) + 1), border_value=1
+    )
+    return far if far.any() else there
+
+
 def r_peaks(sample: Sample) -> Int[NDArray[np.intp], " beat"]:
     """Samples of the R peaks: neurokit2's detector (Makowski et al. 2021) on the root mean square of the cleaned leads.
 

@@ -21,7 +21,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nst_nd.domains.beats import Beats, Signal, beats_of, synchronous
+from nst_nd.domains.beats import Beats, Signal, beats_of, far_from_gaps, synchronous
 from nst_nd.sample import Sample
 
 # of a spectrum: seconds of a piece, and the share of a frequency that it is averaged over where gains come from
@@ -65,8 +65,10 @@ class Rest:
         signal = data.astype(np.float64) - (0.0 if beats is None else beats.drawn(data.shape[1]))
         there = np.ones(signal.shape[1]) if known is None else known[0, 0].double().numpy()
         signal = (signal - (signal @ there)[:, None] / max(float(there.sum()), 1.0)) * there
-        frequencies, cross = _cross(signal, rate, there)
-        return cls(signal, cross, frequencies, _bursts(signal[:, there > 0], rate))
+        # what is left of a beat beside a gap is no noise
+        counts = there * far_from_gaps(there > 0, rate)
+        frequencies, cross = _cross(signal * (counts > 0), rate, counts)
+        return cls(signal, cross, frequencies, _bursts(signal[:, counts > 0], rate))
 
     @property
     def power(self) -> Float[NDArray[np.float64], "lead f"]:

@@ -100,7 +100,9 @@ def test_metrics_of_an_unchanged_sound():
     content, style = audio(nc=2, length=40000, seed=1), audio(nc=2, length=30000, seed=2)
     found = audio_metrics(content, style, content)
     assert found["onset_correlation"] == pytest.approx(1.0)
-    assert found["clipped"] == 0.0
+    assert found["clipped"] == found["spectral_convergence"] == 0.0
+    half = audio_metrics(content, style, content.replace(data=content.data * np.float32(0.5)))
+    assert half["spectral_convergence"] == pytest.approx(0.5, rel=1e-5)
     for name in ("spectrum_distance", "log_spectral_distance", "envelope_distance"):
         assert found[f"{name}_before"] == found[f"{name}_after"] > 0.0
     loud = content.replace(data=np.clip(content.data * 4.0, -1.0, 1.0))

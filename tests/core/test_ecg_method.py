@@ -164,6 +164,7 @@ def test_metrics_of_known_changes():
     assert louder["beat_correlation"] == pytest.approx(1.0, abs=1e-4)
     late = content.replace(data=np.roll(content.data, 6, axis=1))
     assert ecg_metrics(content, content, late)["r_shift_ms"] == pytest.approx(1000 * 6 / RATE, abs=1.0)
+    assert ecg_metrics(content, content, late)["rr_rmse_ms"] == pytest.approx(0.0, abs=1.5)
     lawless = content.replace(data=content.data.copy())
     lawless.data[2, 500] += 0.3
     assert ecg_metrics(content, content, lawless)["limb_law_mv"] == pytest.approx(0.3, abs=1e-3)
@@ -241,7 +242,7 @@ def test_a_gap_does_not_change_how_much_noise_there_is(where):
     change = nst_nd.stylize(ours, theirs, method="spectral").sample.data - content.data
     whole = nst_nd.stylize(content, style, method="spectral").sample.data - content.data
     seen = ~gap if "content" in where else np.ones_like(gap)
-    assert change[seen].std() == pytest.approx(whole.std(), rel=0.15)
+    assert change[seen].std() == pytest.approx(whole.std(), rel=0.25)  # slow waves are few
     # and no quiet stretch where the style has its gap
     pieces = [
         c[s].std() for c, s in zip(np.array_split(change, 8, 1), np.array_split(seen, 8, 1), strict=True) if s.any()
@@ -259,3 +260,14 @@ def test_a_constant_part_stays_whatever_it_is():
         change = result - raised.data
         assert np.abs(np.median(change, axis=1)).max() < 0.1
         assert np.abs(change).max() < 1.0
+
+
+def test_the_rest_is_measured_where_it_was_recorded():
+    content, style = recording(1, 0.01)[0], recording(2, 0.08)[0]
+    whole = ecg_metrics(content, style, content)["residual_distance_before"]
+    gap = np.zeros(content.data.shape, bool)
+    gap[:, 2000:5000] = True
+    bridged = style.data.copy()
+    bridged[:, 2000:5000] = 0.0
+    holed = ecg_metrics(content, style.replace(data=bridged, gaps=gap), content)["residual_distance_before"]
+    assert holed == pytest.approx(whole, abs=1.0)

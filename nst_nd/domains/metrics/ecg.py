@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from nst_nd.domains.beats import Beats, beats_of, median_beat, r_peaks
+from nst_nd.domains.beats import Beats, beats_of, far_from_gaps, median_beat, r_peaks
 from nst_nd.domains.metrics.signals import BANDS_HZ, third_octave_distance
 from nst_nd.sample import Sample
 
@@ -20,7 +20,7 @@ ST_S = 0.06
 SMOOTHED_S, T_SMOOTHED_S, STEEP, REST_S, QRS_S, T_AFTER_S = 0.004, 0.01, 0.06, 0.012, 0.1, 0.08
 
 ECG_METRICS = (
-    *("lead_correlation", "prdn", "r_peaks_lost", "r_shift_ms", "beat_correlation", "beat_gain"),
+    *("lead_correlation", "prdn", "r_peaks_lost", "r_shift_ms", "rr_rmse_ms", "beat_correlation", "beat_gain"),
     *("qrs_change_ms", "qt_change_ms", "st_change_mv", "limb_law_mv"),
     *("residual_distance_before", "residual_distance_after"),
 )
@@ -31,7 +31,8 @@ def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, flo
 
     lead_correlation: median over leads of the correlation of content and result. prdn: 100 sqrt(sum (x - y)^2 / sum
     (x - mean x)^2) in percent over all leads. r_peaks_lost: 1 less the F1 score of the content's R peaks found again
-    within 150 ms; r_shift_ms: the median of how far they moved. beat_correlation, beat_gain: of the result's median
+    within 150 ms; r_shift_ms: the median of how far they moved; rr_rmse_ms: of the intervals
+    between those found again. beat_correlation, beat_gain: of the result's median
     beat with the content's, at the content's R peaks. qrs_change_ms, qt_change_ms: of durations in it, see intervals.
     st_change_mv: largest change in any lead of the level 60 ms after the QRS complex, against the baseline of the
     beat. limb_law_mv: largest change of II - I - III. residual_distance_before, _after: root mean square difference
@@ -61,10 +62,10 @@ def _whole(content: Sample, result: Sample) -> dict[str, float]:
 def _rhythm(content: Sample, result: Sample) -> dict[str, float]:
     before, after = r_peaks(content), r_peaks(result)
     if not len(before):
-        return {"r_peaks_lost": np.nan, "r_shift_ms": np.nan}
+        return {"r_peaks_lost": np.nan, "r_shift_ms": np.nan, "rr_rmse_ms": np.nan}
     reach = MATCH_S * (content.grid.rate or 1.0)
     # every peak of the result is used once, by the nearest of the content's
-    shifts, taken = [], set()
+    shifts, taken, pairs = [], set(), []
     for peak in before:
         near = [
             (abs(int(p) - int(peak)), int(p)) for p in after if abs(int(p) - int(peak)) <= reach and int(p) not in taken
@@ -73,9 +74,16 @@ def _rhythm(content: Sample, result: Sample) -> dict[str, float]:
             shift, place = min(near)
             shifts.append(shift)
             taken.add(place)
+            pairs.append((int(peak), place))
     f1 = 2.0 * len(shifts) / (len(before) + len(after))
     moved = 1000.0 * float(np.median(shifts)) / (content.grid.rate or 1.0) if shifts else np.nan
-    return {"r_peaks_lost": 1.0 - f1, "r_shift_ms": moved}
+    intervals_of = np.diff(np.array(pairs, np.float64), axis=0) if len(pairs) > 1 else np.zeros((0, 2))
+    error = np.sqrt(np.mean((intervals_of[:, 0] - intervals_of[:, 1]) ** 2)) if len(intervals_of) else np.nan
+    return {
+        "r_peaks_lost": 1.0 - f1,
+        "r_shift_ms": moved,
+        "rr_rmse_ms": 1000.0 * float(error) / (content.grid.rate or 1.0),
+    }
 
 
 def _beat(content: Sample, result: Sample, beats: Beats | None) -> dict[str, float]:
@@ -160,5 +168,8 @@ def _limb_law(content: Sample, result: Sample) -> float:
 
 
 def _rest(sample: Sample, beats: Beats | None) -> Sample:
-    data = sample.data.astype(np.float64)
-    return sample.replace(data=data if beats is None else data - beats.drawn(sample.shape[0]))
+    data, gaps = sample.data.astype(np.float64), sample.gaps
+    if gaps is not None:
+        far = far_from_gaps(~np.logical_or.reduce(gaps), sample.grid.rate or 1.0)
+        gaps = np.broadcast_to(~far, gaps.shape)
+    return sample.replace(data=data if beats is None else data - beats.drawn(sample.shape[0]), gaps=gaps)
