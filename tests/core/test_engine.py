@@ -44,13 +44,15 @@ def branch(
     wanted = [STATISTICS[name] for name in statistics]
     for number, style in enumerate(styles):
         for tap, m in style_moments(extractor, style, wanted).items():
+            if tap not in taps:  # a content tap may have channels that a statistic does not take
+                continue
             if m.pivot is not None:
                 pivots.setdefault((number % max(1, len(regions)), tap), m.pivot)
             for s in wanted:
                 name = f"{number}/{s.name}/{tap}"
                 region = number % max(1, len(regions))
                 term = StyleTerm(name, tap, 1.5 + number, s, s.read(m), "relative", region)
-                terms += [term] if tap in taps else []
+                terms.append(term)
     masks = {
         (region, tap): carried
         for region, weight in enumerate(weights)
