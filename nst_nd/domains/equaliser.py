@@ -35,7 +35,8 @@ def mean_spectrum(data: Data, weight: NDArray[np.floating] | None = None) -> Spe
 
     length = min(2 * (BINS - 1), data.shape[1])
     window = np.hanning(length + 2)[1:-1] ** 2
-    pieces = [slice(i, i + length) for i in range(0, data.shape[1] - length + 1, max(1, length // 2))]
+    last = data.shape[1] - length
+    pieces = [slice(i, i + length) for i in sorted({*range(0, last, max(1, length // 2)), last})]
     shares = [1.0 if weight is None else float(window @ weight[piece]) for piece in pieces]
     kept = [piece for piece, share in zip(pieces, shares, strict=True) if share >= COVERED * max(shares)]
     total = np.zeros(length // 2 + 1)

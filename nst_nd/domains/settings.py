@@ -124,7 +124,7 @@ class Settings(Model):
     )
     method: Literal["features", "spectral", "both"] = Field(
         "features",
-        description="features: optimise; ct, ecg also spectral: filter and noise, quickly; both: features from there",
+        description="features: optimise; spectral (audio, ct, ecg): filter and noise, quickly; both: features from there",
     )
     resolution: bool = Field(
         False, description="ct: edges get the style's resolution too, as far as noise tells it; off: edges stay"
@@ -193,6 +193,9 @@ class Settings(Model):
                 raise ValueError(f"{kind}_layer_weights has {len(weights)} values for {len(layers)} {kind}_layers")
             if len(set(layers)) != len(layers):
                 raise ValueError(f"{kind}_layers names a layer twice: {list(layers)}")
+        for layer in self.style_layers:
+            if self.statistic_of(layer) == "log_moments" and layer.rpartition(".")[2] != "powers":
+                raise ValueError(f"statistic log_moments is for the cochlea's layer powers, not for {layer}")
         labels = [e.prefix for e in self.extractor]
         if not labels or len(set(labels)) != len(labels):
             raise ValueError(f"extractor needs one network or more, each with a label of its own; got {labels}")

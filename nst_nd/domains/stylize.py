@@ -84,6 +84,11 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     unknown = [name for name in resolved.limits if name not in known]
     if unknown:
         raise ConfigError(f"limits: {preset} has no metric {', '.join(unknown)}\nallowed: {', '.join(known)}")
+    strange = [layer for layer in settings.get("statistics") or () if layer not in resolved.style_layers]
+    if strange:
+        raise ConfigError(
+            f"statistics: no style layer {', '.join(strange)}\nallowed: {', '.join(resolved.style_layers)}"
+        )
     idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
     if resolved.method != "features" and not isinstance(PRESETS[preset], Starter):
         others = " and ".join(name for name, domain in PRESETS.items() if isinstance(domain, Starter))

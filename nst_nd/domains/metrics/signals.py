@@ -126,25 +126,20 @@ def third_octave_distance(sample: Sample, style: Sample, limits: tuple[float, fl
 
 
 def _third_octaves(sample: Sample, limits: tuple[float, float]) -> NDArray[np.floating[Any]]:
-    from scipy.signal import welch
-
     rate = sample.grid.rate or 1.0
     length = min(sample.shape[0], 1 << 14)
-    if sample.gaps is None:
-        frequency, density = welch(sample.data, rate, nperseg=length, detrend="constant", axis=-1)
-        power = density.mean(axis=0)
-    else:
-        frequency, power = _recorded_density(sample, rate, length)
+    frequency, power = _density(sample, rate, length)
     centres = limits[0] * 2.0 ** np.arange(0.0, np.log2(limits[1] / limits[0]), 1.0 / 3.0)
     bands = [power[(frequency >= c * 2 ** (-1 / 6)) & (frequency < c * 2 ** (1 / 6))] for c in centres]
     return np.array([10.0 * np.log10(b.mean()) if b.size and b.mean() > 0 else np.nan for b in bands])
 
 
-def _recorded_density(sample: Sample, rate: float, length: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Frequencies and mean density of what all leads recorded: Welch's average, gaps without weight."""
-    assert sample.gaps is not None
+def _density(sample: Sample, rate: float, length: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Frequencies and the channels' mean density by Welch's method (1967); gaps have no weight."""
     window = np.hanning(length + 1)[:-1]
-    there = 1.0 - np.logical_or.reduce(sample.gaps).astype(np.float64)
+    there = np.ones(sample.shape[0])
+    if sample.gaps is not None:
+        there[np.logical_or.reduce(sample.gaps)] = 0.0
     total, seen = np.zeros(length // 2 + 1), 0.0
     for start in range(0, sample.shape[0] - length + 1, max(1, length // 2)):
         piece = slice(start, start + length)
