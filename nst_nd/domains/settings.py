@@ -124,7 +124,7 @@ class Settings(Model):
     )
     method: Literal["features", "spectral", "both"] = Field(
         "features",
-        description="features: optimise; spectral (audio, ct, ecg): filters and noise, quick; both: features from there",
+        description="features: optimise; spectral (audio, ct, ecg): filters, noise, quick; both: features from there",
     )
     resolution: bool = Field(
         False, description="ct: edges get the style's resolution too, as far as noise tells it; off: edges stay"
