@@ -5,6 +5,10 @@ With P the noise power spectrum of the content and T that of the style, both mea
     filter    gain g = sqrt(T / P), at most MOST_GAIN, on each tissue's own detail, faded out at edges of the content
     noise     Gaussian with the power T - g^2 P that is missing then
 
+Faint lesions are tissue's own detail. Where they have their contrast, below LESIONS_PER_MM, g is at most LESION_GAIN
+times what edges get, and noise does the rest. What g takes away has no such bound: noise of these frequencies goes only
+with what looks like it.
+
 In lung and fat both are as much louder or softer as noise is there, see levels.py.
 
 Where another resolution is asked for, everything is filtered with H of resolution.py first, edges included; they get
@@ -40,6 +44,8 @@ from nst_nd.sample import Sample
 
 # amplifying more would bring up rounding and anatomy instead of noise
 MOST_GAIN = 2.0
+# balls of 3 mm have most of their contrast below the first; from the second on MOST_GAIN alone holds
+LESIONS_PER_MM, LESION_GAIN = (0.4, 0.6), 1.1
 # where tissue is cut by the image's border: mirrored, since a border voxel repeated is noise that counts many times
 BORDER = "reflect"
 # without a lock, tissues lose what is slower than this
@@ -56,8 +62,10 @@ class Recipe:
     missing: Float[NDArray[np.float64], "u v w"]
 
     @classmethod
-    def of(cls, own: Spectrum, aim: Float[NDArray[np.float64], "u v w"], most: float = MOST_GAIN) -> Recipe:
-        """From a content's spectrum and the one to be reached, both as `spectrum3` gives them."""
+    def of(
+        cls, own: Spectrum, aim: Float[NDArray[np.float64], "u v w"], most: Float[NDArray[np.float64], "u v _"]
+    ) -> Recipe:
+        """From a content's spectrum and the one to be reached, as `spectrum3` gives them; most: gain, see most_gain."""
         power = spectrum3(own.power)
         wanted = np.sqrt(aim / np.maximum(power, max(1e-6 * float(power.max()), 1e-12)))
         return cls.with_gain(1.0 + ramp_of(own) * (np.minimum(wanted, most) - 1.0), own, aim)
@@ -218,8 +226,8 @@ class SpectralMethod:
         for style, share, corners in styles:
             goal += share * spectrum_at(style.data[0], corners, style.grid.spacing).like(self.own)
         self.target = spectrum3(goal)
-        self.most = MOST_GAIN if edges is None else MOST_SHARPER
         self.ratio = transfer_ratio(self.own, goal[0]) if edges is not None else np.ones((FINE, FINE, 1))
+        self.most = most_gain(self.own, self.ratio, MOST_GAIN if edges is None else MOST_SHARPER)
 
     def change(self, seed: int) -> NDArray[np.float32]:
         """[i, j, k] in HU: what to add to the content. seed: of the noise.
@@ -243,13 +251,25 @@ class SpectralMethod:
         white = white_noise(self.place.data.shape, seed)
         return self.place.made(Recipe.of(self.own, aim, self.most), white, self.place.resolved(sharp, white))
 
+    def kept(self, radius_mm: float) -> float:
+        """What share of its contrast a faint ball keeps, by the gain: <B, g B> / <B, B> with B its transform.
+
+        Of the mean over the ball, before the loop of `change`; B is that of a solid sphere.
+        """
+        gain = Recipe.of(self.own, self.target, self.most).gain
+        axes = (np.fft.fftfreq(n, mm) for n, mm in zip(gain.shape, self.own.step, strict=True))
+        f = np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True)))
+        x = np.maximum(2.0 * np.pi * radius_mm * f, 1e-3)
+        power = ((np.sin(x) - x * np.cos(x)) / x**3) ** 2
+        return float((power * gain).sum() / power.sum())
+
     def closed(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """A change [i, j, k] in HU after one more filter, which gives the result the styles' spectrum.
 
         A filter that hardly differs from nothing leaves the texture as it is, and makes its power right.
         """
         place = self.place
-        gain = Recipe.of(place.spectrum(plus=change), self.target).gain
+        gain = Recipe.of(place.spectrum(plus=change), self.target, self.most).gain
         whole: NDArray[np.float32] = scratch.empty(change.shape, np.float32)
         for i in pieces(whole, place.within, change):
             whole[i] = place.within[i] + change[i]
@@ -260,6 +280,17 @@ class SpectralMethod:
         for i in pieces(more, change):
             more[i] += change[i]
         return more
+
+
+def most_gain(
+    own: Spectrum, ratio: Float[NDArray[np.float64], "fine_u fine_v 1"], most: float
+) -> Float[NDArray[np.float64], "fine_u fine_v 1"]:
+    """Of tissue's own detail. ratio: the gain of edges, [FINE, FINE, 1]; most: where no lesion has its contrast."""
+    f = np.hypot(*np.meshgrid(*(np.fft.fftfreq(FINE, mm) for mm in own.step[:2]), indexing="ij"))[..., None]
+    low, high = LESIONS_PER_MM
+    free = np.clip((f - low) / (high - low), 0.0, 1.0)
+    found: NDArray[np.float64] = (1.0 - free) * np.minimum(LESION_GAIN * ratio, most) + free * most
+    return found
 
 
 def kernel_of(response: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -97,6 +97,26 @@ def test_several_styles_share_the_power():
     assert noise_at(result, quiet_squares(content)).sd == pytest.approx(wanted, rel=0.05)
 
 
+@pytest.mark.parametrize("radius", [3.0, 6.0])
+@pytest.mark.parametrize(
+    ("own", "goal"),
+    [((8.0, (0.8, 0.8, 0.0)), (40.0, (0.5, 0.5, 0.3))), ((25.0, (0.4, 0.4, 0.0)), (8.0, (1.0, 1.0, 0.0)))],
+)
+def test_a_faint_ball_keeps_its_contrast_as_said_and_never_wins_much(own, goal, radius):
+    shape, spacing = (112, 104, 20), (0.8, 0.8, 0.8)
+    content, style = ct(50 + noise(shape, 0, *own), spacing), ct(50 + noise(shape, 1, *goal), spacing)
+    ball = sum(((axis - n // 2) * 0.8) ** 2 for axis, n in zip(np.indices(shape), shape, strict=True)) <= radius**2
+    plain = nst_nd.stylize(content, style, preset="ct", method="spectral")
+    filled = spectral(ct(content.data[0] + 10.0 * ball, spacing), style)
+    after = (filled.data - plain.sample.data)[0][ball].mean() / 10.0
+    assert after < 1.12
+    method = spectral_module.SpectralMethod(
+        content, [(style, 1.0, quiet_squares(style))], quiet_squares(content), np.ones(shape, bool), 3.0
+    )
+    assert method.kept(radius) == pytest.approx(after, abs=0.05)
+    assert any(f"{method.kept(3.0):.0%} at 3 mm" in note for note in plain.notes)
+
+
 def anatomy(seed, sd):
     data = np.full(SHAPE, 50.0)
     data[96:104], data[104:112], data[112:118], data[118:] = -100.0, -850.0, 900.0, -1050.0
