@@ -17,11 +17,12 @@ Rows:
     random               seeded random kernels of several widths, octave by octave (Gram), and two spectrograms
     spectrogram          random kernels of several widths along a log spectrogram's frames (Gram)
     vgg                  VGG-19 collapsed to one axis (Gram of relu1_1 to relu4_1)
+    speech               a small trained network, see trained.py (Gram of its four layers)
     rhythm               the default and the correlations of loudness over time
 
-All start from the content (random, spectrogram, vgg: from the equalised one, as the default does), share the content
-term where they have one, and take the default's number of steps. Columns are the metrics of `nst-nd metrics`, of which
-none is what a row optimises: the envelope statistics come from another filter bank.
+All start from the content (random, spectrogram, vgg, speech: from the equalised one, as the default does), share the
+content term where they have one, and take the default's number of steps. Columns are the metrics of `nst-nd metrics`,
+of which none is what a row optimises: the envelope statistics come from another filter bank.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from typing import Any
 import audio_classical
 import numpy as np
 from common import machine, save
+from trained import SPEECH_LAYERS, trained
 
 from nst_nd import Sample, stylize
 from nst_nd.domains.metrics import measure
@@ -68,10 +70,10 @@ def features(extractors: list[Any], layers: tuple[str, ...], **more: Any) -> dic
     return {**GRAM, **own, **more}
 
 
-def rows() -> dict[str, dict[str, Any]]:
-    """Settings of every row that the product makes."""
+def rows(rate: float) -> dict[str, dict[str, Any]]:
+    """Settings of every row that the product makes, for contents at this rate in Hz."""
     default = resolve({}, "audio")
-    count = 8
+    count, speech = 8, trained("speech", rate)
     return {
         "spectral": {"method": "spectral"},
         "default": {},
@@ -84,6 +86,7 @@ def rows() -> dict[str, dict[str, Any]]:
         ),
         "spectrogram": features([SPECTROGRAM], ("spectrogram.magnitude", "spectrogram.filters")),
         "vgg": features(["vgg19"], tuple(f"vgg19.relu{i}_1" for i in (1, 2, 3, 4))),
+        **({"speech": features([speech], tuple(f"speech.{name}" for name in SPEECH_LAYERS))} if speech else {}),
         "rhythm": {
             "style_layers": (*default.style_layers, "cochlea.rhythm"),
             "style_layer_weights": (*(default.style_layer_weights or ()), 1.0),
@@ -136,7 +139,7 @@ def main() -> None:
             save(arguments.out, ["pair", "method", "seconds", *COLUMNS, "machine"], table)
 
         spent = {"default": 30.0}
-        for name, settings in rows().items():
+        for name, settings in rows(content.grid.rate or 1.0).items():
             if arguments.only and name not in arguments.only:
                 continue
             started = time.perf_counter()

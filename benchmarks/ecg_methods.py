@@ -10,8 +10,8 @@ By default the sample recordings in both directions. Rows:
     features       the default's networks on the whole recording, beats and all, from the content
     one random     one random network of several widths in place of the octaves, from the spectral start
     vgg            VGG-19 collapsed to one axis, relu1_1 to relu3_1, from the spectral start
-Columns are the metrics of `nst-nd metrics`. Small trained networks of ECG come as pickles or with packages that the
-project does not depend on, so none is in the table.
+    trained        a small network trained on ECG, see trained.py, from the spectral start
+Columns are the metrics of `nst-nd metrics`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from common import machine, save
+from trained import ECG_LAYERS, trained
 
 from nst_nd import Sample, stylize
 from nst_nd.domains.beats import beats_of
@@ -59,6 +60,14 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
+def rows(rate: float) -> dict[str, dict[str, Any]]:
+    """Settings of every row that the product makes, for contents at this rate in Hz."""
+    network = trained("ecg", rate)
+    if network is None:
+        return ROWS
+    return {**ROWS, "trained": {"extractor": [network], "style_layers": ECG_LAYERS, "content_layers": ECG_LAYERS[:1]}}
+
+
 def matched_noise(content: Sample, style: Sample, seed: int = 0) -> Sample:
     """The content's beats, and Gaussian noise with each lead's spectrum and the slow amplitude of the style's rest."""
     rate, length = content.grid.rate or 1.0, content.shape[0]
@@ -89,7 +98,7 @@ def main() -> None:
             "matched noise": lambda content=content, style=style: matched_noise(content, style),
             **{
                 name: lambda content=content, style=style, row=row: stylize(content, style, **row).sample
-                for name, row in ROWS.items()
+                for name, row in rows(content.grid.rate or 1.0).items()
             },
         }
         for name, make in made.items():

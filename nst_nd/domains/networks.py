@@ -164,4 +164,7 @@ def _module(spec: ExtractorSettings, nc: int, ndim: int, layers: Sequence[str]) 
         raise ConfigError(f"{source} does not make a torch module")
     if spec.weights is None:
         raise ConfigError(f"extractor {source} has no weights; give a .safetensors file or a checkpoint of tensors")
-    return module_extractor(module, nc, ndim, layers, state=load_state(spec.weights), name=f"{source}({spec.weights})")
+    if spec.probe is not None and len(spec.probe) != ndim:
+        raise ConfigError(f"probe {spec.probe} has {len(spec.probe)} axes; the signal has {ndim}")
+    name, state = f"{source}({spec.weights})", load_state(spec.weights)
+    return module_extractor(module, nc, ndim, layers, state=state, probe=spec.probe, name=name)

@@ -65,6 +65,9 @@ class ExtractorSettings(Model):
     module: str | None = Field(None, description="module: where it is, e.g. monai.networks.nets.BasicUNet")
     arguments: dict[str, Any] = Field(default_factory=dict, description="module: its constructor's arguments")
     weights: str | None = Field(None, description="module: a .safetensors file or a plain checkpoint of tensors")
+    probe: tuple[Size, ...] | None = Field(
+        None, description="module: a size that it accepts, on which strides are measured; absent: 64 per axis"
+    )
 
     @property
     def prefix(self) -> str:
