@@ -79,9 +79,9 @@ def at_rate(x: Tensor, rate: float, wanted: float) -> Tensor:
 
 def trained(kind: str, rate: float) -> dict[str, Any] | None:
     """An extractor's settings, "speech" or "ecg", for signals at this rate; None where its package is missing."""
-    package, file, factory, probe = {
-        "speech": ("silero_vad", "data/silero_vad_16k.safetensors", "Speech", 16.0),
-        "ecg": ("openecg", "models/codec_v6.pt", "Ecg", 4.0),
+    package, file, factory, seconds = {
+        "speech": ("silero_vad", "data/silero_vad_16k.safetensors", "Speech", 0.5),
+        "ecg": ("openecg", "models/codec_v6.pt", "Ecg", 2.0),
     }[kind]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -100,5 +100,5 @@ def trained(kind: str, rate: float) -> dict[str, Any] | None:
         "module": f"trained.{factory}",
         "arguments": {"rate": rate},
         "weights": str(weights),
-        "probe": [round(probe * rate)],
+        "probe": [min(round(seconds * rate), 1 << 16)],
     }
