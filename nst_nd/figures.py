@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd.errors import ConfigError, OutputError
+from nst_nd.io.atomic import publishing, refuse_existing
 from nst_nd.sample import Sample
 
 if TYPE_CHECKING:
@@ -34,20 +35,22 @@ MOST_POINTS = 4000
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def check_figure(path: Path) -> None:
-    """ConfigError for a suffix that no picture has; OutputError where there is no folder for it."""
+def check_figure(path: Path, *, overwrite: bool = False) -> None:
+    """ConfigError for a suffix that no picture has; OutputError where there is no folder for it, or a file already."""
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: not a kind of picture that is drawn; allowed: {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: {path.parent} is not a folder that exists; make it first")
+    refuse_existing(path, overwrite)
 
 
-def draw(content: Sample | None, style: Sample, result: Sample, path: Path) -> None:
+def draw(content: Sample | None, style: Sample, result: Sample, path: Path, *, overwrite: bool = False) -> None:
     """A picture of content, style and result, of audio or ECG, written to a .png, .pdf or .svg.
 
-    Raises ConfigError for other kinds of signal or suffixes, OutputError where it cannot be written.
+    Raises ConfigError for other kinds of signal or suffixes, OutputError where it cannot be written or there is a file
+    that `overwrite` does not give up.
     """
-    check_figure(path)
+    check_figure(path, overwrite=overwrite)
     shown = [(n, s) for n, s in zip(NAMES, (content, style, result), strict=True) if s is not None]
     if result.kind == "ecg":
         figure = ecg_figure(shown)
@@ -55,10 +58,8 @@ def draw(content: Sample | None, style: Sample, result: Sample, path: Path) -> N
         figure = audio_figure(shown)
     else:
         raise ConfigError(f"pictures are drawn of audio and ecg, this is of kind {result.kind}")
-    try:
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    with publishing(path, overwrite=overwrite) as part:
+        figure.savefig(part, dpi=DPI)
 
 
 def ecg_figure(shown: Sequence[tuple[str, Sample]]) -> Figure:

@@ -73,3 +73,7 @@ def test_what_cannot_be_drawn(tmp_path):
         figures.draw(None, image, image, tmp_path / "image.png")
     short = audio(0.0005)
     figures.draw(short, short, short, tmp_path / "short.png")
+    with pytest.raises(OutputError, match="exists already"):
+        figures.draw(short, short, short, tmp_path / "short.png")
+    figures.draw(short, short, short, tmp_path / "short.png", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["short.png"]

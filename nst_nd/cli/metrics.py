@@ -31,6 +31,7 @@ def metrics(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE", help="Draw the three (audio, ecg): .png, .pdf or .svg.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
     strict: o.Strict = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -57,7 +58,7 @@ def metrics(
     from nst_nd.sidecar import plain
 
     if figure is not None:
-        check_figure(figure)
+        check_figure(figure, overwrite=overwrite)
     named = cast("sample.Kind | None", kind and kind.value)
 
     def read(file: Path) -> sample.Sample:
@@ -78,7 +79,7 @@ def metrics(
         raise ConfigError(f"--preset {settings.preset}: is for {PRESETS[settings.preset].kind}, not for {ours.kind}")
     measured = measure(ours, [theirs], made, settings.preset)
     if figure is not None:
-        draw(ours, theirs, made, figure)
+        draw(ours, theirs, made, figure, overwrite=overwrite)
     beyond = breaches(measured, settings.limits)
     found = plain(measured)
     for breach in beyond:

@@ -24,6 +24,8 @@ from nst_nd.sample import Data, Kind, Sample
 
 # below full scale, so that rounding does not reach it, in 8 bits either
 CEILING = 0.984
+# of the level of a style's channels, what has to be left of their mean
+CANCELLED = 1e-3
 # bytes per sample that equalising takes at a time
 WORKING = 48
 
@@ -155,8 +157,17 @@ def _known(like: Sample, styles: Sequence[Sample]) -> float:
 
 
 def _mix(data: Data, nc: int, notes: list[str]) -> Data:
-    """Style channels brought to the content's number: the mean of all of them, repeated."""
+    """Style channels brought to the content's number: the mean of all of them, repeated.
+
+    Raises InputError where they cancel.
+    """
     if data.shape[0] == nc:
         return data
+    mean = data.mean(axis=0, keepdims=True)
+    if np.std(mean) < CANCELLED * np.std(data):
+        raise InputError(
+            f"the style's {data.shape[0]} channels cancel when they are mixed to the content's {nc} (they are in "
+            "antiphase)\ngive one of them as a file of its own"
+        )
     notes.append(f"style mixed from {data.shape[0]} channels to the content's {nc}")
-    return np.repeat(data.mean(axis=0, keepdims=True), nc, axis=0)
+    return np.repeat(mean, nc, axis=0)

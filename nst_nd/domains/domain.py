@@ -173,10 +173,15 @@ def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind)
                 f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind"
             )
     for style in styles:
-        low, high = scratch.extremes(style.data)
-        if np.all(high == low):
-            values = ", ".join(f"{v:g}" for v in low[:4])
-            raise InputError(f"the style is constant (every sample is {values}); it has no texture to transfer")
+        refuse_constant(style)
+
+
+def refuse_constant(style: Sample) -> None:
+    """InputError where every sample of a style is the same."""
+    low, high = scratch.extremes(style.data)
+    if np.all(high == low):
+        values = ", ".join(f"{v:g}" for v in low[:4])
+        raise InputError(f"the style is constant (every sample is {values}); it has no texture to transfer")
 
 
 def refuse_channels(content: Sample, style: Sample, advice: str) -> InputError:

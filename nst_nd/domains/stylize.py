@@ -269,7 +269,7 @@ class _Run:
         keeper: Keeper | None,
     ) -> Result | None:
         """Through the scales, and back into physical units."""
-        if self.settings.method == "spectral":
+        if self.settings.method == "spectral" and self.settings.iterations > 0:
             size = "x".join(map(str, self.base.shape[2:]))
             on_plan(check_room(self.prepared.beforehand, size, self.settings.max_memory, self.team))
             self._begin()
@@ -287,8 +287,8 @@ class _Run:
         """In physical units."""
         start = self.prepared.start
         if z is None:
-            assert start is not None  # the spectral method says so where it cannot
-            change = start
+            # the spectral method says so where it cannot; without a style's weight there is nothing to do
+            change = torch.zeros_like(self.base) if start is None else start
         else:
             prepared = self.prepared
             change = Iterate(self.base, prepared.lock, prepared.free, shaping=prepared.shaping).change(z)
@@ -309,8 +309,7 @@ class _Run:
         0 steps of a run, and a style without weight, change nothing.
         """
         settings = self.settings
-        nothing = settings.iterations == 0 or settings.style_weight == 0
-        if settings.method == "features" or (settings.method == "both" and nothing):
+        if settings.method == "features" or settings.iterations == 0 or settings.style_weight == 0:
             return
         if self.content is None:
             if settings.method == "spectral" or settings.resolution:

@@ -122,6 +122,19 @@ def test_a_silent_or_constant_style_is_refused(value):
         stylize(tapping(0.5), sound(np.full(4000, value)))
 
 
+def test_channels_that_cancel_are_named():
+    wave = surf().data[:1]
+    both = np.concatenate([wave, -wave])
+    with pytest.raises(InputError, match="cancel when they are mixed"):
+        stylize(tapping(), sound(both, RATE), iterations=1)
+
+
+@pytest.mark.parametrize("method", ["spectral", "both"])
+def test_no_step_changes_nothing_by_any_method(method):
+    content = tapping()
+    assert (stylize(content, surf(), iterations=0, method=method).sample.data == content.data).all()
+
+
 def test_one_sample_is_refused():
     with pytest.raises(InputError, match="need at least"):
         stylize(sound(np.array([0.1])), surf(0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nst_nd.domains.domain import refuse_constant
 from nst_nd.domains.metrics.common import content_change, gradient_correlation
 from nst_nd.domains.metrics.ecg import ECG_METRICS, ecg_metrics
 from nst_nd.domains.metrics.signals import AUDIO_METRICS, audio_metrics, texture_metrics
@@ -38,8 +39,11 @@ def measure(
     gradient_correlation: of the gradient magnitudes of content and result (1: every edge where it was).
     change_rms: root mean square of result less content, in the sample's unit.
     Domains add their own: see audio_metrics, ecg_metrics, ct_metrics.
+
+    Raises InputError for a constant style.
     """
     style = styles[0]
+    refuse_constant(style)
     found: dict[str, float] = {}
     if content is not None:
         found["style_distance_before"] = style_distance(content, style, like=content)
