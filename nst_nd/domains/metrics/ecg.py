@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from nst_nd.domains.beats import Beats, beats_of, far_from_gaps, median_beat, r_peaks
+from nst_nd.domains.metrics.rest import distances, shape_of
 from nst_nd.domains.metrics.signals import BANDS_HZ, third_octave_distance
 from nst_nd.sample import Sample
 
@@ -23,6 +24,8 @@ ECG_METRICS = (
     *("lead_correlation", "prdn", "r_peaks_lost", "r_shift_ms", "rr_rmse_ms", "beat_correlation", "beat_gain"),
     *("qrs_change_ms", "qt_change_ms", "st_change_mv", "limb_law_mv"),
     *("residual_distance_before", "residual_distance_after"),
+    *(f"rest_{name}_{when}" for name in ("skewness", "kurtosis") for when in ("before", "after", "style")),
+    *(f"rest_{name}_distance_{when}" for name in ("amplitude", "correlation") for when in ("before", "after")),
 )
 
 
@@ -37,7 +40,8 @@ def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, flo
     st_change_mv: largest change in any lead of the level 60 ms after the QRS complex, against the baseline of the
     beat. limb_law_mv: largest change of II - I - III. residual_distance_before, _after: root mean square difference
     in dB to the style's third octaves from 0.6 to 40 Hz, of what is left when the median beat is taken out under
-    every beat alike.
+    every beat alike. rest_skewness, rest_kurtosis (0 for Gaussian noise) of that rest: before, after and of the style;
+    rest_amplitude_distance (mV), rest_correlation_distance: to the style's, before and after, see rest.py.
     """
     beats = beats_of(content)
     found = _whole(content, result) | _rhythm(content, result) | _beat(content, result, beats)
@@ -47,6 +51,19 @@ def ecg_metrics(content: Sample, style: Sample, result: Sample) -> dict[str, flo
     ]
     for name, rest in zip(("before", "after"), rests, strict=False):
         found[f"residual_distance_{name}"] = third_octave_distance(rest, rests[2], BANDS_HZ)
+    return found | _shapes(*rests)
+
+
+def _shapes(before: Sample, after: Sample, style: Sample) -> dict[str, float]:
+    shapes = {"before": shape_of(before), "after": shape_of(after), "style": shape_of(style)}
+    found: dict[str, float] = {}
+    for when, shape in shapes.items():
+        found[f"rest_skewness_{when}"] = np.nan if shape is None else float(shape.skewness)
+        found[f"rest_kurtosis_{when}"] = np.nan if shape is None else float(shape.kurtosis)
+    for when in ("before", "after"):
+        amplitude, correlation = distances(shapes[when], shapes["style"])
+        found[f"rest_amplitude_distance_{when}"] = amplitude
+        found[f"rest_correlation_distance_{when}"] = correlation
     return found
 
 
