@@ -108,12 +108,15 @@ def checkpoint_of(output: Path) -> Path:
 class Checkpoints:
     """The checkpoints of one job beside its output, `OUT.ckpt`: written every so often, removed at a good end.
 
-    identity: what has to be the same for a run to go on from one, by name.
+    identity: what has to be the same for a run to go on from one, by name. lenient: one that does not fit or is broken
+    is set aside with a note, instead of an error.
     Raises OutputError where there is one and neither resume nor overwrite is asked for.
     """
 
-    def __init__(self, output: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
-        self.path = checkpoint_of(output)
+    def __init__(
+        self, output: Path, identity: Mapping[str, Any], *, resume: bool, overwrite: bool, lenient: bool = False
+    ) -> None:
+        self.path, self.lenient = checkpoint_of(output), lenient
         self.identity, self.resume = json.loads(json.dumps(identity)), resume
         self.every = float(os.environ.get(EVERY, SECONDS))
         self.last = time.monotonic()
@@ -142,6 +145,15 @@ class Checkpoints:
         """The checkpoint, where one is there and asked for. Raises InputError where it is of another job."""
         if not self.resume or not self.path.exists():
             return None
+        try:
+            return self._fitting()
+        except InputError:
+            if not self.lenient:
+                raise
+            self.notes.append("a checkpoint of an earlier run does not fit and was set aside")
+            return None
+
+    def _fitting(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, about = read_checkpoint(self.path)
         found = about.get("identity", {})
         other = sorted(k for k in {*found, *self.identity} if found.get(k) != self.identity.get(k))
@@ -175,6 +187,13 @@ def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[s
         "threads": torch.get_num_threads(),
         "processes": processes,
     }
+
+
+def request_of(job: Any, files: list[dict[str, Any]]) -> str:
+    """sha256 of what was asked for: settings and inputs, wherever the files lie and whatever computes it."""
+    identity = identity_of(job, files, 1)
+    settings = {k: v for k, v in identity["settings"].items() if k not in ("device", "threads")}
+    return hashlib.sha256(json.dumps([settings, identity["inputs"]], sort_keys=True).encode()).hexdigest()
 
 
 def _parts(name: str, value: Tensor | Parts) -> Parts:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
 from nst_nd.domains.settings import Model, Positive, Settings
+from nst_nd.errors import ConfigError
+from nst_nd.marked_yaml import Marked
 from nst_nd.sample import Kind
 
 # 256x256
@@ -84,6 +86,35 @@ class Job(Settings):
             if f"{kind}_layers" in given:
                 given.setdefault(f"{kind}_layer_weights", None)
         return given
+
+
+class Batch(Model):
+    """Many jobs: the keys of `defaults` lie under those of each job, and each job is done for every combination of what
+    `matrix` lists. Content and style may be patterns such as scans/*.nii.gz, and outputs templates such as
+    {content.stem}_{style_weight}.nii.gz.
+    """
+
+    defaults: dict[str, Any] = Field(default_factory=dict, description="keys of every job that does not say otherwise")
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="keys with a list of values each: one job for every combination"
+    )
+    jobs: list[dict[str, Any]] = Field(min_length=1, description="the jobs, each with the keys of a job file")
+    workers: PositiveInt | None = Field(None, description="processes; absent: one per GPU, or one for four cores")
+
+    @classmethod
+    def of(cls, marked: Marked) -> Batch:
+        """Checked. Raises ConfigError with file and line."""
+        try:
+            return cls.model_validate(marked.value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = first["loc"]
+            line = next((marked.where[place[:n]] for n in range(len(place), -1, -1) if place[:n] in marked.where), "")
+            raise ConfigError(f"{line}: {'.'.join(map(str, place))}: {first['msg'].lower()}") from error
+
+
+# what tells a batch file from a job file
+BATCH_KEYS = ("jobs", "matrix", "defaults")
 
 
 def job_schema() -> dict[str, Any]:

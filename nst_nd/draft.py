@@ -11,14 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from nst_nd.config import WORD_IS, Job, StyleFile, as_items
+from nst_nd.config import BATCH_KEYS, WORD_IS, Job, StyleFile, as_items
 from nst_nd.domains import PRESETS
 from nst_nd.domains.settings import INIT_WORDS, ExtractorSettings, Settings
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.io import codec_for
-from nst_nd.marked_yaml import MAX_BYTES, Place, parse
-
-_BATCH_KEYS = ("jobs", "matrix", "defaults")
+from nst_nd.marked_yaml import MAX_BYTES, Marked, Place, parse
 
 
 @dataclass
@@ -34,19 +32,15 @@ class Draft:
 
         Raises InputError if the file cannot be read, ConfigError (file:line) if it is not the YAML of one job.
         """
-        marked = parse(_text(path), lambda line: f"{path}:{line}")
-        values = marked.value
-        if values is None:
-            raise ConfigError(f"{path}:1: empty; a job has style, output and more keys, see `nst-nd schema`")
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}:1: a job is a mapping of keys to values, one `key: value` a line")
-        for key in _BATCH_KEYS:
-            if key in values:
-                raise ConfigError(
-                    f"{marked.where[(key,)]}: {key}: this file is a batch; batches come in a later version\n"
-                    "give one job a file, with content, style and output"
-                )
-        return cls(_seen_from(path.parent, values), marked.where)
+        marked = read_yaml(path)
+        if is_batch(marked):
+            raise ConfigError(f"{path}:1: is a batch of jobs, which `nst-nd run` does; give the file of one job")
+        return cls.of_values(path.parent, marked.value, marked.where)
+
+    @classmethod
+    def of_values(cls, folder: Path, values: dict[str, Any], where: Mapping[Place, str]) -> Draft:
+        """A job's values, its input paths relative to `folder`; where each was written."""
+        return cls(_seen_from(folder, values), dict(where))
 
     def put(self, where: str, **values: Any) -> None:
         """Give keys their values; None leaves a key as it is. where: the option that says so."""
@@ -161,6 +155,21 @@ class Draft:
             text = f"{_dotted(loc)}: got {got}; {message[0].lower()}{message[1:]}{near}"
         more = f"\n(and {len(others)} more)" if others else ""
         return f"{self._located(loc)}{text}{more}"
+
+
+def read_yaml(path: Path) -> Marked:
+    """The mapping of a job or batch file. Raises InputError (cannot be read), ConfigError (file:line)."""
+    marked = parse(_text(path), lambda line: f"{path}:{line}")
+    if marked.value is None:
+        raise ConfigError(f"{path}:1: empty; a job has style, output and more keys, see `nst-nd schema`")
+    if not isinstance(marked.value, dict):
+        raise ConfigError(f"{path}:1: a job is a mapping of keys to values, one `key: value` a line")
+    return marked
+
+
+def is_batch(marked: Marked) -> bool:
+    """Whether a file holds a batch of jobs."""
+    return any(key in marked.value for key in BATCH_KEYS)
 
 
 def _text(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from nst_nd.checkpoint import Checkpoints, checkpoint_of, identity_of
+from nst_nd.checkpoint import Checkpoints, checkpoint_of, identity_of, request_of
 from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Style
@@ -83,24 +83,26 @@ def run_job(
     should_stop: Callable[[], bool] = lambda: False,
     on_plan: Callable[[str], None] | None = None,
     resume: bool = False,
+    whole: bool = False,
     team: Team = ALONE,
 ) -> Done | None:
     """Do one job. What can be wrong with the output or the settings is found out before anything is computed.
 
     make_folder: make the output's folder if need be. should_stop: see stylize; once it is True, the best so far is
     written, or Interrupted raised where there is nothing yet. on_plan: told the memory plan before anything is
-    computed. resume: go on from the job's checkpoint, if there is one. team: the processes that do it together; the
-    first one writes, the others return None.
+    computed. resume: go on from the job's checkpoint, if there is one. whole: for one of many, nothing is written
+    before the last step, and a checkpoint that does not fit is no error. team: the processes that do it together;
+    the first one writes, the others return None.
     Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind, unless the message
     says that the result is written and only its sidecar is not.
     """
     started = time.perf_counter()
     output = Path(job.output)
     overwrite = overwrite or (resume and checkpoint_of(output).exists())  # what an interrupted run wrote
-    check_output(output, _files(job), overwrite=overwrite, make_folder=make_folder)
+    check_output(output, files_of(job), overwrite=overwrite, make_folder=make_folder)
     pick_device(job.device)
-    files = [described(path, role=role) for role, path in _roles(job) if path.is_file() or path.is_dir()]
-    keeper = Checkpoints(output, identity_of(job, files, team.count), resume=resume, overwrite=overwrite)
+    files = [described(path, role=role) for role, path in roles_of(job) if path.is_file() or path.is_dir()]
+    keeper = Checkpoints(output, identity_of(job, files, team.count), resume=resume, overwrite=overwrite, lenient=whole)
     inputs = _read(job)
     _check_kind(output, inputs)
     if should_stop():
@@ -121,6 +123,8 @@ def run_job(
     )
     if result is None:
         return None
+    if result.interrupted and whole:
+        raise Interrupted("interrupted; nothing is written but the checkpoint, if it was time for one")
     metrics = _measure(inputs, result)
     if make_folder:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -164,12 +168,12 @@ def check_output(output: Path, inputs: list[Path], *, overwrite: bool, make_fold
         raise OutputError(f"{output}: the folder {folder} cannot be written: {error.strerror}") from error
 
 
-def _files(job: Job) -> list[Path]:
+def files_of(job: Job) -> list[Path]:
     """Every file that the job reads."""
-    return [path for _, path in _roles(job)]
+    return [path for _, path in roles_of(job)]
 
 
-def _roles(job: Job) -> list[tuple[str, Path]]:
+def roles_of(job: Job) -> list[tuple[str, Path]]:
     """What each input file is for, in a fixed order."""
     roles: list[tuple[str, str | None]] = [("content", job.content)]
     for style in job.style:
@@ -185,7 +189,7 @@ def _read(job: Job) -> _Inputs:
         return load(path, kind=job.kind, rate=rate, channels=job.channels)
 
     _check_init(job)
-    suffixes = {suffix_of(path) for path in _files(job)}
+    suffixes = {suffix_of(path) for path in files_of(job)}
     if job.rate is not None and not suffixes & set(RATELESS):
         raise ConfigError(f"rate: is for {' and '.join(RATELESS)} files; the others say theirs")
     if job.channels and not suffixes & set(_WITH_AXES):
@@ -195,7 +199,7 @@ def _read(job: Job) -> _Inputs:
     init = None if job.init in INIT_WORDS else read(job.init)
     mask = None if job.mask is None else read(job.mask)
     labels = None if job.labels is None else stored_numbers(read(job.labels))
-    return _Inputs(content, styles, init, mask, labels, _texture_size(job, styles[0].sample))
+    return _Inputs(content, styles, init, mask, labels, texture_size(job, styles[0].sample))
 
 
 def _check_init(job: Job) -> None:
@@ -203,7 +207,7 @@ def _check_init(job: Job) -> None:
         raise ConfigError(f"init: got {job.init!r}; allowed: {', '.join(INIT_WORDS)} or a file that exists")
 
 
-def _texture_size(job: Job, style: Sample) -> tuple[int, ...] | None:
+def texture_size(job: Job, style: Sample) -> tuple[int, ...] | None:
     """Positions per axis of a texture in the order of the arrays; None where the style's own is meant."""
     if job.duration is not None:
         if style.grid.rate is None:
@@ -238,7 +242,9 @@ def _notes(job: Job, inputs: _Inputs) -> list[str]:
         samples += [style.sample, style.mask]
     samples += [inputs.mask, inputs.labels, inputs.init]
     read = [sample for sample in samples if sample is not None]
-    return [f"{shown(path)}: {note}" for path, sample in zip(_files(job), read, strict=False) for note in sample.notes]
+    return [
+        f"{shown(path)}: {note}" for path, sample in zip(files_of(job), read, strict=False) for note in sample.notes
+    ]
 
 
 def _record(
@@ -265,6 +271,7 @@ def _record(
         "versions": versions(),
         "kind": inputs.first.kind,
         "inputs": files,
+        "request": request_of(job, files),
         "output": described(Path(job.output)),
         "shape": result.sample.shape,
         "settings": _without_folders(result.settings, job.init),

@@ -10,9 +10,10 @@ import yaml
 
 from nst_nd.errors import ConfigError
 
-MAX_BYTES = 2**20
-# aliases let a few lines stand for billions of values; a config has some dozens
-MAX_VALUES = 10_000
+# a batch of ten thousand jobs has some megabytes
+MAX_BYTES = 2**25
+# aliases let a few lines stand for billions of values; ten thousand jobs have some hundred thousand
+MAX_VALUES = 1_000_000
 MAX_DEPTH = 20
 
 Place = tuple[str | int, ...]
@@ -24,7 +25,7 @@ _SCALARS = frozenset(f"{_CORE}{name}" for name in ("str", "int", "float", "bool"
 _COLLECTIONS = frozenset((f"{_CORE}map", f"{_CORE}seq"))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the one in C, where there is one
     """Safe, and without dates: 2024-05-01 stays a word, as file names go."""
 
 

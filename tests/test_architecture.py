@@ -25,6 +25,7 @@ LAYERS = (
     {"config", "sidecar", "checkpoint", "figures"},
     {"draft"},
     {"job", "verify"},
+    {"batch"},
     {"cli"},
     {"__main__"},
 )

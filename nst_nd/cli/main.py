@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nst_nd import __version__
+from nst_nd.cli.batch import status
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.metrics import metrics
@@ -63,7 +64,7 @@ def schema() -> None:
     print(json.dumps(job_schema(), indent=2))
 
 
-for command in (stylize, texture, run, metrics, verify, info, doctor, schema):
+for command in (stylize, texture, run, status, metrics, verify, info, doctor, schema):
     app.command()(command)
 
 

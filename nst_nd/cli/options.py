@@ -73,3 +73,20 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 where a metr
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, notes and results; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Processes of a batch; one per GPU or for four cores, if absent."),
+]
+Part = Annotated[
+    str | None, typer.Option("--part", metavar="I/N", help="Of a batch, the I-th of N parts, for any scheduler.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help="Of a batch, outputs of this name or pattern; may be repeated."),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Also jobs whose inputs could not be used, though nothing changed.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, where, in how much memory, and what is wrong.")
+]

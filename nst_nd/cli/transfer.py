@@ -125,17 +125,20 @@ def texture(
 
 def run(
     job: Annotated[
-        Path, typer.Argument(metavar="JOB.yaml", show_default=False, help="A job file; see `nst-nd schema`.")
+        Path, typer.Argument(metavar="FILE.yaml", show_default=False, help="A job or a batch; see `nst-nd schema`.")
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="Folder of the output; beside the job file, named after it, if absent."
-        ),
+        typer.Option("--out", metavar="DIR", help="Folder of the outputs; beside the file, named after it, if absent."),
     ] = None,
     sets: o.Sets = None,
     device: o.Device = None,
     max_memory: o.MaxMemory = None,
+    workers: o.Workers = None,
+    part: o.Part = None,
+    only: o.Only = None,
+    retry_failed: o.RetryFailed = False,
+    dry_run: o.DryRun = False,
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     strict: o.Strict = False,
@@ -143,26 +146,49 @@ def run(
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """Do the job of a YAML file. Its inputs are relative to the file, its output to --out.
+    """Do the job of a YAML file, or every job of a batch.
+
+    Inputs are relative to the file, outputs to --out. A batch does what is
+    missing or changed, however often it is run, and goes on where it was
+    stopped; `nst-nd status DIR` shows how far it is.
 
     \b
     nst-nd run configs/image.yaml
     nst-nd run configs/ct.yaml --out results --set style_weight=100
+    nst-nd run cohort.yaml --dry-run
+    nst-nd run cohort.yaml --workers 4
+    nst-nd run cohort.yaml --only 'patient07*' --retry-failed
+    nst-nd run cohort.yaml --part 2/5
     """
     del debug
     _prepare()
-    from nst_nd.draft import Draft
+    from nst_nd.draft import Draft, is_batch, read_yaml
 
-    draft = Draft.of_file(job)
+    marked = read_yaml(job)
+    folder = job.with_suffix("") if out is None else out
+    options = {"device": device, "max_memory": max_memory}
+    if is_batch(marked):
+        from nst_nd.cli.batch import Wanted, perform
+
+        given = {key: value for key, value in options.items() if value is not None}
+        wanted = Wanted(only or [], part, retry_failed, overwrite, dry_run, strict, quiet, as_json)
+        return perform(job, marked, folder, sets or [], given, workers, wanted)
+    for option, value in (("--part", part), ("--only", only), ("--workers", workers)):
+        if value is not None:
+            raise ConfigError(f"{option}: is for a batch, and {job} holds one job")
+    draft = Draft.of_values(job.parent, marked.value, marked.where)
     for assignment in sets or []:
         draft.assign(assignment)
-    _put(draft, device=device, max_memory=max_memory)
+    _put(draft, **options)
     checked = draft.job()
     name = Path(checked.output)
     if name.is_absolute() or ".." in name.parts:
         raise ConfigError(f"{job}: output: got {checked.output!r}; allowed: a name under the folder that --out gives")
-    folder = job.with_suffix("") if out is None else out
     placed = checked.model_copy(update={"output": str(folder / name)})
+    if dry_run:
+        from nst_nd.cli.batch import look
+
+        return look(placed, folder, overwrite=overwrite, as_json=as_json)
     return _perform(
         placed, overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json, make_folder=True
     )

@@ -57,6 +57,14 @@ def free_memory() -> int:
     return min(here) if here else 4 * 2**30
 
 
+def whole_memory() -> int:
+    """Bytes that this machine has, or that its control groups allow; always the same, whatever else is at work."""
+    found = re.search(r"^MemTotal:\s+(\d+) kB", _text(Path("/proc/meminfo")), re.MULTILINE)
+    machine = [int(found[1]) * 1024] if found else []
+    limits = [_text(path / name).strip() for path, name in _group_limits()]
+    return min([*machine, *(int(limit) for limit in limits if limit.isdigit())], default=4 * 2**30)
+
+
 def free_on(device: torch.device) -> int:
     """Bytes that are free on an accelerator, or to this process on the machine."""
     if device.type == "cuda":
@@ -148,28 +156,37 @@ def _machine() -> list[int]:
     return [int(found[1]) * 1024] if found else []
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
 def _groups() -> list[int]:
     """What every control group above this process leaves, version 2 or 1; file cache that it can drop is free."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    left = []
-    for line in lines:
+    return [size for folder, name in _group_limits() for size in _left(folder, name, _USED[name])]
+
+
+def _group_limits() -> list[tuple[Path, str]]:
+    """The folder of every control group above this process, and the file there that says its limit."""
+    found = []
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
         root = Path("/sys/fs/cgroup") if not controllers else Path("/sys/fs/cgroup/memory")
-        names = ("memory.max", "memory.current") if not controllers else _VERSION_1
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
-            left += _left(folder, *names)
+            found.append((folder, name))
             if folder == root:
                 break
-    return left
+    return found
 
 
-_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+# beside each limit, what is taken of it
+_USED = {"memory.max": "memory.current", "memory.limit_in_bytes": "memory.usage_in_bytes"}
 
 
 def _left(folder: Path, limit: str, used: str) -> list[int]:

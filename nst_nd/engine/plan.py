@@ -137,7 +137,8 @@ class Plan:
             files.append("stage inputs")
         aside = f"; in scratch files ({in_words(self.on_disk)}): {', '.join(files)}" if files else ""
         largest = ", ".join(f"{name} {in_words(size)}" for name, size in self.parts if size >= 2**20)
-        return f"{how}; predicted on top of the program {in_words(self.predicted)} ({largest}){aside}"
+        parts = f" ({largest})" if largest else ""
+        return f"{how}; predicted on top of the program {in_words(self.predicted)}{parts}{aside}"
 
 
 def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
+
 from nst_nd.errors import ConfigError, DecodeError, InputError, NstError
 from nst_nd.io.atomic import publishing
-from nst_nd.sample import Kind, Sample
+from nst_nd.sample import Data, Kind, Sample
 
 MAGIC_BYTES = 512
 # raw data without a signature: what it is stands in the header beside it
@@ -61,6 +64,14 @@ class Codec(Protocol):
         Returns what had to be said: clipping, rounding, a lossy format.
         Raises InputError where the sample does not fit the format.
         """
+
+
+@runtime_checkable
+class Outlining(Protocol):
+    """A codec that can say what a file holds without reading its values."""
+
+    def outline(self, path: Path, options: ReadOptions) -> Sample:
+        """As `read`, with any values; what the header promises must be there. Raises DecodeError or InputError."""
 
 
 @runtime_checkable
@@ -143,11 +154,22 @@ def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = Non
     Raises InputError (missing, not readable, not finite, contradicts an option) or its branch DecodeError (empty,
     broken, truncated, unknown format). The message starts with the path.
     """
-    path = _header_of(Path(path))
+    return _read(Path(path), ReadOptions(kind, rate, channels), header=False)
+
+
+def outline(path: str | Path, *, kind: Kind | None = None, rate: float | None = None, channels: bool = False) -> Sample:
+    """What `load` would give with zeros in place of its values, which take no memory: from the header, where the codec
+    can read it alone. Raises as `load` does, for what it sees.
+    """
+    return _read(Path(path), ReadOptions(kind, rate, channels), header=True)
+
+
+def _read(path: Path, options: ReadOptions, *, header: bool) -> Sample:
+    path = _header_of(path)
     codec = codec_for(path, reading=True)
     try:
-        sample = codec.read(path, ReadOptions(kind, rate, channels))
-        _check_options(sample, kind, rate)
+        sample = codec.outline(path, options) if header and isinstance(codec, Outlining) else codec.read(path, options)
+        _check_options(sample, options.kind, options.rate)
     except NstError as error:
         raise type(error)(f"{path}: {error}") from error
     except MemoryError as error:
@@ -159,7 +181,12 @@ def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = Non
     if not (path.is_dir() or suffix_of(path) in (*codec.suffixes, *codec.plain)):
         note = f"it is a {codec.name} file by its content, whatever its suffix says"
         sample = sample.replace(notes=(*sample.notes, note))
-    return sample
+    return sample.replace(data=blank(sample.data.shape)) if header else sample
+
+
+def blank(shape: Sequence[int]) -> Data:
+    """Zeros of this shape that take no memory."""
+    return np.broadcast_to(np.float32(0.0), tuple(shape))
 
 
 def save(sample: Sample, path: str | Path, *, overwrite: bool = False) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from nst_nd import scratch
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io import nifti_header, nifti_voxels
-from nst_nd.io.codec import ReadOptions, suffix_of
+from nst_nd.io.codec import ReadOptions, blank, suffix_of
 from nst_nd.io.nifti_header import Info
 from nst_nd.sample import Grid, Kind, Sample
 
@@ -72,6 +73,27 @@ class NiftiCodec:
         grid = Grid(spacing=spacing, unit="mm", affine=affine)
         source = NiftiSource(head, gap, info.shape, stored)
         return Sample(data, "volume", "arbitrary", grid, (), source, tuple(notes + more))
+
+    def outline(self, path: Path, options: ReadOptions) -> Sample:
+        """See Outlining. A packed file is unpacked as far as its header goes."""
+        if suffix_of(path) == ".img":
+            raise InputError(f"its header {path.with_suffix('.hdr').name} is missing; put it beside it")
+        pair, voxels = _is_pair(path), path
+        with path.open("rb") as plain:
+            packed = plain.read(2) == _GZIP_MAGIC
+        opener: Any = gzip.open if packed else open
+        with opener(path, "rb") as file:
+            info = nifti_header.parse(file.read(nifti_header.LARGEST_HEADER))
+        if pair:
+            voxels = path.with_suffix(".img")
+            if not voxels.is_file():
+                raise InputError(f"its voxels {voxels.name} are missing; put them beside it")
+        _check_size(info, voxels.stat().st_size * (_GZIP_RATIO if packed else 1))
+        space = nifti_header.spatial(info.shape, options.channels)
+        spacing, affine, more = nifti_header.geometry(info)
+        nc = math.prod(info.shape) // max(1, math.prod(space))
+        grid = Grid(spacing=spacing, unit="mm", affine=affine)
+        return Sample(blank((nc, *space)), "volume", "arbitrary", grid, notes=tuple(more))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write under the header of the input, byte for byte; a fresh NIfTI where there is none.

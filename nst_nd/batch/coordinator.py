@@ -1,0 +1,228 @@
+"""Holds a batch together: which jobs are to be done, in what order, and what the manifest says of them."""
+
+from __future__ import annotations
+
+import glob
+import json
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from nst_nd.batch import records
+from nst_nd.batch.executors import Event, Executor, Task
+from nst_nd.batch.expand import Planned
+from nst_nd.batch.manifest import Ledger
+from nst_nd.batch.records import Record, signature
+from nst_nd.batch.worker import in_record, signatures
+from nst_nd.checkpoint import checkpoint_of, request_of
+from nst_nd.errors import ComputationError, ExitStatus, NstError
+from nst_nd.job import roles_of
+from nst_nd.sidecar import described, sidecar_of
+
+# a job whose worker dies is tried so often in a run
+TRIES = 2
+LOST = "{words}; tried {tries} times"
+
+
+@dataclass
+class Tally:
+    """Of a run: how many jobs there were, were done before, done, failed and interrupted now."""
+
+    total: int
+    kept: int = 0
+    done: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    seconds: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Jobs that nothing has become of yet."""
+        return self.total - self.kept - self.done - self.failed - self.interrupted
+
+
+class Listener(Protocol):
+    """Who is told of a run."""
+
+    def on_job(self, record: Record, tally: Tally) -> None:
+        """A job started or ended."""
+
+    def on_step(self, name: str, iteration: int, total: int) -> None:
+        """Now and then, of a job at work."""
+
+
+class Coordinator:
+    """One run of a batch. planned: the jobs, of which only those that are missing or changed are done.
+
+    errors: of jobs that cannot be done. retry_failed: whether jobs whose inputs could not be used
+    are tried again, though nothing has changed; others that failed are in any case.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[Planned],
+        manifest: Ledger,
+        errors: Mapping[str, NstError],
+        *,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+        listener: Listener,
+    ) -> None:
+        self.planned, self.manifest, self.errors = planned, manifest, errors
+        self.by_name = {one.name: one for one in planned}
+        self.overwrite, self.retry_failed = overwrite, retry_failed
+        self.listener = listener
+        self.tally = Tally(len(planned))
+        self.tries: dict[str, int] = {}
+        self.todo: deque[tuple[Planned, Record]] = deque()
+
+    def sort(self) -> None:
+        """Find out what is to be done, from the manifest, records and sidecars; nothing is started."""
+        self.manifest.take_in()
+        records.sweep(self.manifest.home)
+        digests, fresh = Digests(self.manifest), []
+        for one in self.planned:
+            before = self.manifest.get(one.name)
+            if one.name in self.errors:
+                error = self.errors[one.name]
+                found = (before or Record(one.name, "pending")).failed(
+                    in_record(str(error), one.job), error.exit_status
+                )
+                self._count(found)
+                fresh.append(found)
+                continue
+            request = digests.request(one)
+            found = self._known(one, before, request)
+            if found.state == "done":
+                self.tally.kept += 1
+            elif found.state == "failed" and not self.retry_failed:
+                self._count(found)
+            else:
+                self.todo.append((one, found))
+            if found != before:
+                fresh.append(found)
+        digests.keep()
+        self.manifest.put(fresh)
+
+    def run(self, executor: Executor, should_stop: Callable[[], bool]) -> Tally:
+        """Do what is to be done; Ctrl-C ends it after the steps that are at work."""
+        started, asked, running = time.monotonic(), False, 0
+        while self.todo or running:
+            if should_stop() and not asked:
+                asked = True
+                self.todo.clear()
+                executor.stop()
+            while self.todo and executor.free() > 0:
+                self._start(*self.todo.popleft(), executor)
+                running += 1
+            for event in executor.events(0.2):
+                running -= self._happened(event, asked)
+        self.tally.seconds = time.monotonic() - started
+        return self.tally
+
+    def _start(self, one: Planned, record: Record, executor: Executor) -> None:
+        # what lies at its output is of an earlier run of this job
+        overwrite = self.overwrite or record.attempts > 0
+        begun = record.begun()
+        sweep_output(Path(one.job.output))
+        self.manifest.put([begun])
+        self.tries[one.name] = self.tries.get(one.name, 0) + 1
+        self.listener.on_job(begun, self.tally)
+        executor.submit(Task(one.job, begun, overwrite))
+
+    def _happened(self, event: Event, asked: bool) -> int:
+        """1 where a task is no longer at work."""
+        task = event.task
+        if event.what == "step":
+            self.listener.on_step(task.record.name, *event.step)
+            return 0
+        record = self.manifest.ended(task.record.name)
+        if record is None:
+            one = self.by_name[task.record.name]
+            record = self._known(one, task.record, task.record.request)  # it may have died with its work done
+            if record.state != "done" and not asked and self.tries[one.name] < TRIES:
+                self.todo.appendleft((one, task.record))
+                return 1
+        if record.state == "pending":
+            words = LOST.format(words=event.words or "its record is missing", tries=self.tries[record.name])
+            record = task.record.failed(words, int(ComputationError.exit_status))
+        self._count(record)
+        self.manifest.put([record])
+        self.listener.on_job(record, self.tally)
+        return 1
+
+    def _count(self, record: Record) -> None:
+        if record.state == "done":
+            self.tally.done += 1
+        elif record.state == "interrupted":
+            self.tally.interrupted += 1
+        else:
+            self.tally.failed += 1
+
+    def _known(self, one: Planned, before: Record | None, request: str) -> Record:
+        """What is known of a job: done where its files are there and as asked for."""
+        output = Path(one.job.output)
+        fits = before is not None and before.state == "done" and before.request == request
+        if fits and before is not None and before.output == signatures(output):
+            return before
+        if lies_there(output, request):
+            done = before or Record(one.name, "done")
+            return replace(done, state="done", request=request, error="", exit_status=0, output=signatures(output))
+        if before is None:
+            return Record(one.name, "pending", request)
+        # what the machine was to blame for is tried again
+        if before.state == "failed" and before.request == request and before.exit_status == ExitStatus.INPUT:
+            return before
+        return replace(before, state="pending", request=request)
+
+
+class Digests:
+    """sha256 of inputs, each file hashed once, and not again until it changes."""
+
+    def __init__(self, manifest: Ledger) -> None:
+        self.manifest = manifest
+        self.known: dict[Path, dict[str, Any]] = {}
+        self.fresh: dict[tuple[Path, str], str] = {}
+
+    def request(self, one: Planned) -> str:
+        """What a job asks for, see checkpoint.request_of."""
+        files = [{"role": role, **self._file(path)} for role, path in roles_of(one.job) if path.exists()]
+        return request_of(one.job, files)
+
+    def keep(self) -> None:
+        """In the manifest, for the next run."""
+        self.manifest.put_digests(self.fresh)
+        self.fresh = {}
+
+    def _file(self, path: Path) -> dict[str, Any]:
+        if path not in self.known:
+            now = signature(path)
+            digest = self.manifest.digest(path, now)
+            if digest is None:
+                digest = str(described(path)["sha256"])
+                self.fresh[path, now] = digest
+            self.known[path] = {"sha256": digest}
+        return self.known[path]
+
+
+def lies_there(output: Path, request: str) -> bool:
+    """Whether a complete result of this request is there, with its sidecar, byte for byte as it was written."""
+    try:
+        told = json.loads(sidecar_of(output).read_text(encoding="utf-8"))
+        if told["request"] != request or told["status"] != "done":
+            return False
+        now, then = described(output), told["output"]
+        return [now["sha256"], now["companions"]] == [then["sha256"], then["companions"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def sweep_output(output: Path) -> None:
+    """Remove what a killed process left half-written of this output, its sidecar and its checkpoint."""
+    for target in (output, sidecar_of(output), checkpoint_of(output)):
+        for folder in target.parent.glob(f".{glob.escape(target.name[:60])}.*.part"):
+            shutil.rmtree(folder, ignore_errors=True)

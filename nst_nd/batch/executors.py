@@ -1,0 +1,205 @@
+"""Who does the jobs: the interface, and processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+from nst_nd.batch.records import Record
+from nst_nd.config import Job
+
+# how long workers are given to end the step that they are at, when asked to stop; afterwards they are killed
+PATIENCE = 60.0
+# above this layer, since it sets up a process as the command line does
+WORKER = "nst_nd.cli.worker"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job to be done. record: begun. overwrite: whether what lies at its output may be replaced."""
+
+    job: Job = field(repr=False)
+    record: Record
+    overwrite: bool
+
+    def words(self) -> str:
+        """As a line for a worker."""
+        job = self.job.model_dump(mode="json", exclude_unset=True)
+        return json.dumps({"job": job, "record": asdict(self.record), "overwrite": self.overwrite})
+
+
+@dataclass(frozen=True)
+class Event:
+    """Of a task: a step (iteration of total), its end (its record lies in the home), or the end of its worker."""
+
+    what: Literal["step", "ended", "lost"]
+    task: Task
+    step: tuple[int, int] = (0, 0)
+    words: str = ""
+
+
+class Executor(Protocol):
+    """Does tasks somewhere, several at a time."""
+
+    def free(self) -> int:
+        """How many more tasks it would start now."""
+
+    def submit(self, task: Task) -> None:
+        """Start one; only where `free` says so."""
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """What happened, after waiting for at most so long."""
+
+    def stop(self) -> None:
+        """Ask what is at work to end after the step that it is at."""
+
+    def close(self) -> None:
+        """End everything, at once."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    number: int
+    task: Task | None = None
+    heard: bytes = b""
+
+
+class LocalExecutor:
+    """Processes on this machine, each with its share of the cores or a GPU, and of the memory; they live for many jobs.
+
+    home: where records go. workers: how many. gpus: of them each gets one, in turn. memory: bytes of each worker, None:
+    as the job says. A worker that dies is replaced by the next task.
+    """
+
+    def __init__(self, home: Path, workers: int, *, gpus: int = 0, memory: int | None = None) -> None:
+        self.home, self.count, self.gpus, self.memory = home, workers, gpus, memory
+        self.selector = selectors.DefaultSelector()
+        self.workers: dict[int, _Worker] = {}
+        self.stopped: float | None = None
+
+    def free(self) -> int:
+        """See Executor."""
+        if self.stopped is not None:
+            return 0
+        return self.count - sum(worker.task is not None for worker in self.workers.values())
+
+    def submit(self, task: Task) -> None:
+        """See Executor."""
+        worker = next((w for w in self.workers.values() if w.task is None), None) or self._started()
+        worker.task = task
+        if self.memory is not None and task.job.max_memory is None:
+            task = Task(task.job.model_copy(update={"max_memory": str(self.memory)}), task.record, task.overwrite)
+        try:
+            _pipe(worker.process.stdin).write(f"{task.words()}\n".encode())
+            _pipe(worker.process.stdin).flush()
+        except BrokenPipeError:
+            pass  # it has died meanwhile, which `events` tells
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        """See Executor."""
+        if self.stopped is not None and time.monotonic() - self.stopped > PATIENCE:
+            for worker in self.workers.values():
+                worker.process.kill()
+        for key, _ in self.selector.select(seconds):
+            heard: _Worker = key.data
+            said = os.read(key.fd, 1 << 16)
+            if not said:
+                yield from self._lost(heard)
+                continue
+            *lines, heard.heard = (heard.heard + said).split(b"\n")
+            for line in lines:
+                yield from self._heard(heard, json.loads(line))
+
+    def stop(self) -> None:
+        """See Executor."""
+        self.stopped = time.monotonic()
+        for worker in self.workers.values():
+            try:
+                _pipe(worker.process.stdin).write(b'{"stop": true}\n')
+                _pipe(worker.process.stdin).flush()
+            except BrokenPipeError:
+                continue
+
+    def close(self) -> None:
+        """See Executor."""
+        for worker in self.workers.values():
+            worker.process.kill()
+        for worker in self.workers.values():
+            worker.process.wait()
+            for pipe in (worker.process.stdin, worker.process.stdout):
+                try:
+                    _pipe(pipe).close()
+                except BrokenPipeError:
+                    continue
+        self.workers.clear()
+        self.selector.close()
+
+    def _heard(self, worker: _Worker, said: dict[str, Any]) -> Iterator[Event]:
+        task = worker.task
+        if task is None:
+            return
+        if "step" in said:
+            yield Event("step", task, tuple(said["step"]))
+        elif "ended" in said:
+            worker.task = None
+            yield Event("ended", task)
+
+    def _lost(self, worker: _Worker) -> Iterator[Event]:
+        self.selector.unregister(_pipe(worker.process.stdout))
+        status = worker.process.wait()
+        del self.workers[worker.number]
+        if worker.task is not None:
+            yield Event("lost", worker.task, words=_ended(status))
+
+    def _started(self) -> _Worker:
+        number = next(n for n in range(self.count) if n not in self.workers)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = _visible(number % self.gpus)
+        else:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // self.count)))
+        with (self.home / "workers.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", WORKER, str(self.home)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+            )
+        worker = _Worker(process, number)
+        self.workers[number] = worker
+        self.selector.register(_pipe(process.stdout), selectors.EVENT_READ, worker)
+        return worker
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _visible(number: int) -> str:
+    named: Sequence[str] = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named[number] if number < len(named) else str(number)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None  # see Popen
+    return pipe
+
+
+def _ended(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "its worker was killed from outside (for memory, perhaps)"
+    if status < 0:
+        return f"its worker died of signal {-status}"
+    return f"its worker ended with status {status}"

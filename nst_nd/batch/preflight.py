@@ -1,0 +1,135 @@
+"""What can be known to be wrong with jobs before anything is computed, from headers alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nst_nd.batch.expand import Planned
+from nst_nd.batch.forecast import Forecasts
+from nst_nd.config import Job
+from nst_nd.domains.domain import refuse_channels
+from nst_nd.domains.stylize import resolve
+from nst_nd.engine.memory import in_words
+from nst_nd.errors import ConfigError, InputError, NstError, OutputError
+from nst_nd.io import check_source, codec_for, outline
+from nst_nd.job import check_output, files_of, texture_size
+from nst_nd.sample import Sample
+
+# bytes a value may take in an output, and what a batch writes beside its outputs
+BYTES_PER_VALUE = {"image": 2}
+BESIDE = 1 << 16
+
+
+@dataclass
+class Findings:
+    """errors: of jobs that cannot be done, by name. plans: memory plans of the others, in words, by name. size: bytes
+    that their outputs may take, by name."""
+
+    errors: dict[str, NstError] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
+    size: dict[str, int] = field(default_factory=dict)
+
+
+def preflight(
+    planned: Sequence[Planned],
+    folder: Path,
+    ours: Callable[[str], bool],
+    *,
+    overwrite: bool = False,
+    plans: bool = False,
+    on_job: Callable[[], None] = lambda: None,
+) -> Findings:
+    """Look at every job's files and output.
+
+    ours: whether an output of this name was begun by an earlier run of the batch, and may be replaced. plans: memory
+    plans too. on_job: called after each.
+    Raises OutputError where the disk cannot hold all outputs.
+    """
+    headers, found, forecasts = Headers(), Findings(), Forecasts()
+    for one in planned:
+        try:
+            content, styles = _checked(one, folder, headers, overwrite or ours(one.name))
+            first = styles[0] if content is None else content
+            shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
+            found.size[one.name] = first.nc * math.prod(shape) * BYTES_PER_VALUE.get(first.kind, 4)
+            if plans:
+                found.plans[one.name] = forecasts.words(one.job, first, shape, styles)
+        except NstError as error:
+            found.errors[one.name] = error
+        on_job()
+    return found
+
+
+def check_disk(folder: Path, need: int) -> None:
+    """OutputError where fewer bytes are free than outputs may take."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < need:
+        raise OutputError(
+            f"{folder}: the outputs may take {in_words(need)}, {in_words(free)} are free\n"
+            "make room, or give another --out"
+        )
+
+
+class Headers:
+    """Outlines of files, each read once; an error comes again."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], Sample | NstError] = {}
+
+    def get(self, path: str, job: Job) -> Sample:
+        """See io.outline, with the job's options."""
+        from nst_nd.io import suffix_of
+        from nst_nd.job import RATELESS
+
+        rate = job.rate if suffix_of(Path(path)) in RATELESS else None
+        key = (path, f"{job.kind} {rate} {job.channels}")
+        if key not in self.known:
+            try:
+                self.known[key] = outline(path, kind=job.kind, rate=rate, channels=job.channels)
+            except NstError as error:
+                self.known[key] = error
+        found = self.known[key]
+        if isinstance(found, NstError):
+            raise found
+        return found
+
+
+def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> tuple[Sample | None, list[Sample]]:
+    job, output = one.job, Path(one.job.output)
+    _refuse_links(output, folder)
+    check_output(output, files_of(job), overwrite=overwrite, make_folder=True)
+    content = None if job.content is None else headers.get(job.content, job)
+    styles = [headers.get(style.path, job) for style in job.style]
+    first = styles[0] if content is None else content
+    resolve(job.settings_given(), first.kind)  # says what is wrong with them
+    for style in styles:
+        if style.kind != first.kind:
+            raise InputError(f"the style is of kind {style.kind}, the content of kind {first.kind}; choose one kind")
+        gray = first.kind == "image" and {style.nc, first.nc} == {1, 3}
+        if style.nc != first.nc and first.kind != "audio" and not gray:
+            raise refuse_channels(first, style, "choose files with as many")
+    for key in ("mask", "labels"):
+        path = getattr(job, key)
+        if path is not None and content is not None and headers.get(path, job).shape != content.shape:
+            raise InputError(f"the {key} has shape {headers.get(path, job).shape}, the content {content.shape}")
+    codec = codec_for(output, reading=False)
+    if first.kind not in codec.kinds:
+        raise ConfigError(f"{one.where}: output: {codec.name} holds {', '.join(codec.kinds)}, not {first.kind}")
+    if codec.name != "DICOM":  # what it derives from is in the files' headers, which an outline has not
+        check_source(content, output)
+    return content, styles
+
+
+def _refuse_links(output: Path, folder: Path) -> None:
+    """OutputError where a link leads from the batch's folder elsewhere."""
+    root = folder.resolve()
+    if os.path.commonpath([root, output.parent.resolve()]) != str(root):
+        raise OutputError(f"{output}: a link leads out of {folder}; remove it")

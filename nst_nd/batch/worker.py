@@ -1,0 +1,132 @@
+"""A process that does jobs one after the other, spoken to in lines of JSON; nst_nd/cli/worker.py starts it.
+
+In: {"job": keys of Job, "record": keys of Record, "overwrite": bool}, or {"stop": true}: the job at work ends after its
+step. Out: {"step": [iteration, total]} now and then, and {"ended": name} once the job's record lies in HOME. When its
+input ends, whoever started it is gone, and it leaves at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from nst_nd.batch import records
+from nst_nd.batch.records import Record, signature
+from nst_nd.config import Job
+from nst_nd.engine.memory import peak_resident
+from nst_nd.engine.optimise import Step
+from nst_nd.errors import ComputationError, ExitStatus, Interrupted, NstError
+from nst_nd.job import files_of, run_job
+from nst_nd.sidecar import companions, shown, sidecar_of
+
+# seconds from one word on a job's steps to the next
+EVERY = 0.5
+LONGEST_ERROR = 500
+
+
+def serve(home: Path) -> None:
+    """Until the input ends. home: where records go."""
+    # whoever started this one decides about Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # what libraries print must not get between the lines
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    tasks: queue.Queue[dict[str, Any]] = queue.Queue()
+    stopping = threading.Event()
+    threading.Thread(target=_listen, args=(sys.stdin, tasks, stopping), daemon=True).start()
+    while True:
+        task = tasks.get()
+        record = do(task, home, _teller(answers), stopping.is_set)
+        print(json.dumps({"ended": record.name}), file=answers, flush=True)
+
+
+def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should_stop: Callable[[], bool]) -> Record:
+    """One job; what became of it lies in `home` when this returns."""
+    job, record = Job.model_validate(task["job"]), records.of_values(task["record"])
+    try:
+        ended = _done(job, record, task["overwrite"], on_step, should_stop)
+    except Interrupted:
+        ended = replace(record, state="interrupted", ended=time.time(), exit_status=ExitStatus.INTERRUPTED)
+    except NstError as error:
+        ended = record.failed(in_record(str(error), job), int(error.exit_status))
+    except MemoryError:
+        ended = record.failed("out of memory", int(ExitStatus.COMPUTATION))
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        ended = record.failed(in_record(f"unexpected {type(error).__name__}: {first}", job), int(ExitStatus.BUG))
+    try:
+        records.leave(ended, home)
+    except NstError:  # a full disk: the coordinator finds a job without a record, and says so
+        os._exit(int(ComputationError.exit_status))
+    return ended
+
+
+def in_record(message: str, job: Job) -> str:
+    """A message without the folders of the job's files, whose names may be a patient's."""
+    for path in (*files_of(job), Path(job.output)):
+        message = message.replace(str(path), shown(path))
+    return message[:LONGEST_ERROR]
+
+
+def signatures(output: Path) -> dict[str, str]:
+    """Of everything that a job leaves beside each other, by name."""
+    files = [*companions(output), sidecar_of(output)]
+    return {file.name: signature(file) for file in files if file.exists()}
+
+
+def _done(
+    job: Job, record: Record, overwrite: bool, on_step: Callable[[Step], None], should_stop: Callable[[], bool]
+) -> Record:
+    done = run_job(
+        job,
+        overwrite=overwrite,
+        make_folder=True,
+        on_step=on_step,
+        should_stop=should_stop,
+        resume=True,
+        whole=True,
+    )
+    assert done is not None  # there is one process
+    found = done.record
+    return replace(
+        record,
+        state="done",
+        ended=time.time(),
+        request=found["request"],
+        peak_memory=peak_resident(),
+        metrics=found["metrics"],
+        warnings=tuple(found["warnings"]),
+        output=signatures(done.output),
+    )
+
+
+def _listen(lines: TextIO, tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:
+    for line in lines:
+        said = json.loads(line)
+        if "stop" in said:
+            stopping.set()
+        else:
+            tasks.put(said)
+    os._exit(0)
+
+
+def _teller(answers: TextIO) -> Callable[[Step], None]:
+    last = 0.0
+
+    def tell(step: Step) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            print(json.dumps({"step": [step.iteration, step.total]}), file=answers, flush=True)
+
+    return tell

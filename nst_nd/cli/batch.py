@@ -1,0 +1,246 @@
+"""What `run` does with a batch, and `status`."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nst_nd.cli import options as o
+from nst_nd.errors import ConfigError, ExitStatus, NstError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nst_nd.batch.expand import Planned
+    from nst_nd.batch.preflight import Findings
+    from nst_nd.config import Job
+    from nst_nd.marked_yaml import Marked
+
+# problems and running jobs that are shown at once
+MOST_SHOWN = 20
+# seconds that a part waits for the others to take records in
+PATIENCE = 60.0
+_PART = re.compile(r"([1-9]\d*)/([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says of a run, see the options of `run`."""
+
+    only: list[str]
+    part: str | None
+    retry_failed: bool
+    overwrite: bool
+    dry_run: bool
+    strict: bool
+    quiet: bool
+    as_json: bool
+
+    def chosen(self, planned: list[Planned]) -> list[Planned]:
+        """The jobs that --only and --part leave. Raises ConfigError where that is none."""
+        found = planned
+        if self.only:
+            found = [one for one in found if any(fnmatch.fnmatchcase(one.name, name) for name in self.only)]
+            if not found:
+                raise ConfigError(f"--only {' '.join(self.only)}: fits none of {len(planned)} jobs; see --dry-run")
+        if self.part is not None:
+            match = _PART.fullmatch(self.part)
+            if match is None or int(match[1]) > int(match[2]):
+                raise ConfigError(f"--part: got {self.part!r}; allowed: I/N with I from 1 to N, such as 2/5")
+            found = found[int(match[1]) - 1 :: int(match[2])]
+        return found
+
+
+def perform(
+    path: Path,
+    marked: Marked,
+    folder: Path,
+    sets: Sequence[str],
+    options: dict[str, Any],
+    workers: int | None,
+    wanted: Wanted,
+) -> int:
+    """Expand, look at everything, and do what is missing; the exit code."""
+    from nst_nd.batch.expand import expand
+    from nst_nd.config import Batch
+
+    planned = wanted.chosen(expand(path, marked, folder, sets, options))
+    if wanted.dry_run:
+        return _look(planned, folder, overwrite=wanted.overwrite, quiet=wanted.quiet, as_json=wanted.as_json)
+    return _run(planned, folder, workers or Batch.of(marked).workers, wanted)
+
+
+def look(job: Job, folder: Path, *, overwrite: bool, as_json: bool) -> int:
+    """--dry-run of a single job."""
+    from nst_nd.batch.expand import Planned
+
+    return _look([Planned(Path(job.output).name, job, "")], folder, overwrite=overwrite, quiet=False, as_json=as_json)
+
+
+def _look(planned: list[Planned], folder: Path, *, overwrite: bool, quiet: bool, as_json: bool) -> int:
+    from nst_nd.batch.preflight import check_disk, preflight
+
+    found = preflight(planned, folder, _ours(folder), overwrite=overwrite, plans=True)
+    check_disk(folder, sum(found.size.values()))
+    if as_json:
+        jobs = [_described(one, found) for one in planned]
+        print(json.dumps({"jobs": jobs, "errors": len(found.errors), "output_bytes": sum(found.size.values())}))
+    elif not quiet:
+        for one in planned:
+            if one.name in found.plans:
+                print(f"{one.job.output}\n    {_inputs(one)}\n    memory: {found.plans[one.name]}")
+    _complain(planned, found.errors)
+    print(f"{len(planned)} jobs, {len(found.errors)} of them cannot be done", file=sys.stderr)
+    first = next(iter(found.errors.values()), None)
+    return ExitStatus.DONE if first is None else int(first.exit_status)
+
+
+def _described(one: Planned, found: Findings) -> dict[str, Any]:
+    error = found.errors.get(one.name)
+    about = {"output": one.job.output, "content": one.job.content, "style": [style.path for style in one.job.style]}
+    return {**about, "memory": found.plans.get(one.name), "error": None if error is None else str(error)}
+
+
+def _inputs(one: Planned) -> str:
+    styles = ", ".join(style.path for style in one.job.style)
+    return f"{one.job.content or 'a texture'} by {styles}"
+
+
+def _complain(planned: Sequence[Planned], errors: dict[str, NstError]) -> None:
+    wrong = [one for one in planned if one.name in errors]
+    for one in wrong[:MOST_SHOWN]:
+        first = str(errors[one.name]).splitlines()[0]
+        print(f"error: {one.name} ({one.where}): {first}", file=sys.stderr)
+    if len(wrong) > MOST_SHOWN:
+        print(f"(and {len(wrong) - MOST_SHOWN} more)", file=sys.stderr)
+
+
+def _ours(folder: Path) -> Any:
+    """Whether an output was begun by an earlier run."""
+    from nst_nd.batch.manifest import FILE, Part
+    from nst_nd.batch.records import HOME
+
+    home = folder / HOME
+    if not (home / FILE).is_file():
+        return lambda name: False  # noqa: ARG005
+    part = Part(home)
+
+    def begun(name: str) -> bool:
+        found = part.get(name)
+        return found is not None and found.attempts > 0
+
+    return begun
+
+
+def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Wanted) -> int:
+    from nst_nd.batch.coordinator import Coordinator
+    from nst_nd.batch.lock import locked
+    from nst_nd.batch.manifest import Part, opened
+    from nst_nd.batch.preflight import check_disk, preflight
+    from nst_nd.cli.batch_progress import Told
+    from nst_nd.cli.process import stopping
+
+    with ExitStack() as stack:
+        shared = wanted.part is not None
+        home = stack.enter_context(locked(folder, f"lock-{wanted.part}".replace("/", "-of-") if shared else "lock"))
+        ledger: Any = Part(home) if shared else stack.enter_context(opened(home))
+        if shared:
+            merge(folder)
+        found = preflight(planned, folder, _ours(folder), overwrite=wanted.overwrite)
+        _complain(planned, found.errors)
+        told = stack.enter_context(Told(home, quiet=wanted.quiet or wanted.as_json))
+        coordinator = Coordinator(
+            planned,
+            ledger,
+            found.errors,
+            overwrite=wanted.overwrite,
+            retry_failed=wanted.retry_failed,
+            listener=told,
+        )
+        coordinator.sort()
+        check_disk(folder, sum(found.size.get(one.name, 0) for one, _ in coordinator.todo))
+        executor = _local(home, workers, len(coordinator.todo))
+        stack.callback(executor.close)
+        with stopping() as should_stop:
+            tally = coordinator.run(executor, should_stop)
+            stopped = should_stop()
+        if shared:
+            merge(folder)
+    return told.ended(tally, folder, stopped=stopped, as_json=wanted.as_json, strict=wanted.strict)
+
+
+def merge(folder: Path) -> None:
+    """Take the records of parts into the manifest, when nobody else does."""
+    from nst_nd.batch.lock import locked
+    from nst_nd.batch.manifest import opened
+
+    with locked(folder, wait=PATIENCE) as home, opened(home) as manifest:
+        manifest.take_in()
+
+
+def _local(home: Path, workers: int | None, jobs: int) -> Any:
+    """Processes on this machine: one per GPU, or one for four cores, each with its share of the memory."""
+    import torch
+
+    from nst_nd.batch.executors import LocalExecutor, cores
+    from nst_nd.engine.memory import SHARE_OF_FREE, whole_memory
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = workers or gpus or max(1, cores() // 4)
+    # never more processes than jobs, but the memory and the cores of each are what they are for all of them
+    memory = None if count == 1 or gpus else int(SHARE_OF_FREE * whole_memory() / count)
+    del jobs
+    return LocalExecutor(home, count, gpus=gpus, memory=memory)
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="The folder of a batch.")],
+    failed: Annotated[bool, typer.Option("--failed", help="List every job that failed, with its error.")] = False,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """How far a batch is: jobs done, at work, failed, and why.
+
+    \b
+    nst-nd status cohort/
+    watch nst-nd status cohort/
+    nst-nd status cohort/ --failed --json
+    """
+    del debug
+    from nst_nd.batch.lock import at_work
+    from nst_nd.batch.manifest import counted, listed
+    from nst_nd.batch.records import HOME, STATES, left
+
+    home = folder / HOME
+    counts = dict.fromkeys(STATES, 0) | counted(home)
+    more = {record.name: record for record in left(home)}
+    live = at_work(folder)
+    shown = listed(home, ("failed",), 1_000_000 if failed else MOST_SHOWN)
+    running = [*listed(home, ("running",), MOST_SHOWN), *(r for r in more.values() if r.state == "running")]
+    if as_json:
+        jobs = [_plain(record) for record in [*running, *shown]]
+        print(json.dumps({"running": live, "counts": counts, "not_taken_in": len(more), "jobs": jobs}))
+        return ExitStatus.DONE
+    words = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    print(f"{folder}: {words or 'no job yet'}" + ("" if live else "; nothing is at work"))
+    for record in running if live else ():
+        print(f"  running  {record.name}  on {record.host}, attempt {record.attempts}")
+    for record in shown:
+        print(f"  failed   {record.name}: {(record.error.splitlines() or [''])[0]}")
+    if not failed and counts["failed"] > len(shown):
+        print(f"  (and {counts['failed'] - len(shown)} more; --failed lists them)")
+    return ExitStatus.DONE
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(record), "seconds": record.seconds}

@@ -1,0 +1,14 @@
+"""python -m nst_nd.cli.worker HOME: a process of a batch, see nst_nd/batch/worker.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nst_nd.cli.process import keep_pages
+
+if __name__ == "__main__":
+    keep_pages()
+    from nst_nd.batch.worker import serve
+
+    serve(Path(sys.argv[1]))
