@@ -131,6 +131,16 @@ def job_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "nst-nd job"}
 
 
+def batch_schema() -> dict[str, Any]:
+    """JSON schema of a batch file, for editors."""
+    batch, job = Batch.model_json_schema(), job_schema()
+    definitions = job.pop("$defs", {})
+    some = {key: value for key, value in job.items() if key not in ("$schema", "title", "required")}
+    batch["properties"]["defaults"] |= some
+    batch["properties"]["jobs"]["items"] = some
+    return {"$schema": job["$schema"], **batch, "$defs": definitions, "title": "nst-nd batch"}
+
+
 def as_items(key: str, value: Any) -> list[Any]:
     """A bare item as a list of one, and bare words as mappings."""
     items = value if isinstance(value, list | tuple) else [value]

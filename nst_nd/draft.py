@@ -34,7 +34,8 @@ class Draft:
         """
         marked = read_yaml(path)
         if is_batch(marked):
-            raise ConfigError(f"{path}:1: is a batch of jobs, which `nst-nd run` does; give the file of one job")
+            where = next(marked.where[(key,)] for key in BATCH_KEYS if key in marked.value)
+            raise ConfigError(f"{where}: this is a batch of jobs, which `nst-nd run` does; give the file of one job")
         return cls.of_values(path.parent, marked.value, marked.where)
 
     @classmethod

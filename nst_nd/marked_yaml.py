@@ -52,19 +52,31 @@ def parse(text: str, locate: Locate) -> Marked:
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise ConfigError(f"{locate(1)}: larger than {MAX_BYTES} bytes, which no config is")
     try:
+        _check_depth(text, locate)
         root = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = min(mark.line, text.count("\n")) + 1 if mark else 1  # the end of the text counts to its last line
         raise ConfigError(f"{locate(line)}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{locate(1)}: not valid YAML: {str(error).splitlines()[0]}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{locate(1)}: nested too deeply; allowed: {MAX_DEPTH} levels") from error
     if root is None:
         return Marked(None)
     reader = _Reader(locate)
     return Marked(reader.read(root, ()), reader.where)
+
+
+def _check_depth(text: str, locate: Locate) -> None:
+    """Before nodes are made of it, which the loader in C does by recursion."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise ConfigError(f"{locate(line)}: nested too deeply; allowed: {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import shutil
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from nst_nd.batch import records
 from nst_nd.batch.executors import Event, Executor, Task
@@ -25,6 +26,8 @@ from nst_nd.sidecar import described, sidecar_of
 
 # a job whose worker dies is tried so often in a run
 TRIES = 2
+# a file that makes room for the manifest on a full disk, and its bytes
+RESERVE, RESERVED = "reserve", 1 << 18
 LOST = "{words}; tried {tries} times"
 
 
@@ -45,6 +48,7 @@ class Tally:
         return self.total - self.kept - self.done - self.failed - self.interrupted
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told of a run."""
 
@@ -79,26 +83,24 @@ class Coordinator:
         self.tally = Tally(len(planned))
         self.tries: dict[str, int] = {}
         self.todo: deque[tuple[Planned, Record]] = deque()
+        self.unwritten: dict[str, Record] = {}
 
     def sort(self) -> None:
         """Find out what is to be done, from the manifest, records and sidecars; nothing is started."""
+        if shutil.disk_usage(self.manifest.home).free > 2 * RESERVED:
+            (self.manifest.home / RESERVE).write_bytes(bytes(RESERVED))
         self.manifest.take_in()
         records.sweep(self.manifest.home)
         digests, fresh = Digests(self.manifest), []
         for one in self.planned:
             before = self.manifest.get(one.name)
-            if one.name in self.errors:
-                error = self.errors[one.name]
-                found = (before or Record(one.name, "pending")).failed(
-                    in_record(str(error), one.job), error.exit_status
-                )
-                self._count(found)
-                fresh.append(found)
-                continue
-            request = digests.request(one)
-            found = self._known(one, before, request)
+            found = self._known(one, before, digests.request(one))
             if found.state == "done":
                 self.tally.kept += 1
+            elif one.name in self.errors:
+                error = self.errors[one.name]
+                found = found.failed(in_record(str(error), one.job), int(error.exit_status))
+                self._count(found)
             elif found.state == "failed" and not self.retry_failed:
                 self._count(found)
             else:
@@ -106,7 +108,7 @@ class Coordinator:
             if found != before:
                 fresh.append(found)
         digests.keep()
-        self.manifest.put(fresh)
+        self._put(fresh)
 
     def run(self, executor: Executor, should_stop: Callable[[], bool]) -> Tally:
         """Do what is to be done; Ctrl-C ends it after the steps that are at work."""
@@ -122,6 +124,12 @@ class Coordinator:
             for event in executor.events(0.2):
                 running -= self._happened(event, asked)
         self.tally.seconds = time.monotonic() - started
+        (self.manifest.home / RESERVE).unlink(missing_ok=True)
+        if self.unwritten:
+            raise ComputationError(
+                f"disk full: what became of {len(self.unwritten)} jobs could not be written down\n"
+                "make room and run again; results that are complete are kept"
+            )
         return self.tally
 
     def _start(self, one: Planned, record: Record, executor: Executor) -> None:
@@ -129,7 +137,7 @@ class Coordinator:
         overwrite = self.overwrite or record.attempts > 0
         begun = record.begun()
         sweep_output(Path(one.job.output))
-        self.manifest.put([begun])
+        self._put([begun])
         self.tries[one.name] = self.tries.get(one.name, 0) + 1
         self.listener.on_job(begun, self.tally)
         executor.submit(Task(one.job, begun, overwrite))
@@ -140,7 +148,7 @@ class Coordinator:
         if event.what == "step":
             self.listener.on_step(task.record.name, *event.step)
             return 0
-        record = self.manifest.ended(task.record.name)
+        record = event.record or self.manifest.ended(task.record.name)
         if record is None:
             one = self.by_name[task.record.name]
             record = self._known(one, task.record, task.record.request)  # it may have died with its work done
@@ -151,9 +159,21 @@ class Coordinator:
             words = LOST.format(words=event.words or "its record is missing", tries=self.tries[record.name])
             record = task.record.failed(words, int(ComputationError.exit_status))
         self._count(record)
-        self.manifest.put([record])
+        self._put([record])
         self.listener.on_job(record, self.tally)
         return 1
+
+    def _put(self, found: Sequence[Record]) -> None:
+        """Into the manifest; on a full disk into what was set aside for that, and if need be later."""
+        self.unwritten = {**self.unwritten, **{record.name: record for record in found}}
+        for _ in range(2):
+            try:
+                self.manifest.put(self.unwritten.values())
+            except ComputationError:
+                (self.manifest.home / RESERVE).unlink(missing_ok=True)
+            else:
+                self.unwritten = {}
+                return
 
     def _count(self, record: Record) -> None:
         if record.state == "done":
@@ -195,7 +215,8 @@ class Digests:
 
     def keep(self) -> None:
         """In the manifest, for the next run."""
-        self.manifest.put_digests(self.fresh)
+        with contextlib.suppress(ComputationError):  # a full disk: hashed again next time
+            self.manifest.put_digests(self.fresh)
         self.fresh = {}
 
     def _file(self, path: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal, Protocol, runtime_checkable
 
-from nst_nd.batch.records import Record
+from nst_nd.batch.records import Record, of_values
 from nst_nd.config import Job
 
 # how long workers are given to end the step that they are at, when asked to stop; afterwards they are killed
@@ -39,14 +39,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Event:
-    """Of a task: a step (iteration of total), its end (its record lies in the home), or the end of its worker."""
+    """Of a task: a step (iteration of total), its end with what became of it, or the end of its worker, in words."""
 
     what: Literal["step", "ended", "lost"]
     task: Task
     step: tuple[int, int] = (0, 0)
+    record: Record | None = None
     words: str = ""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Does tasks somewhere, several at a time."""
 
@@ -152,7 +154,7 @@ class LocalExecutor:
             yield Event("step", task, tuple(said["step"]))
         elif "ended" in said:
             worker.task = None
-            yield Event("ended", task)
+            yield Event("ended", task, record=of_values(said["ended"]))
 
     def _lost(self, worker: _Worker) -> Iterator[Event]:
         self.selector.unregister(_pipe(worker.process.stdout))

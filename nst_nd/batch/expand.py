@@ -45,8 +45,8 @@ def expand(
     planned: list[Planned] = []
     for number in range(len(batch.jobs)):
         entry = {**batch.defaults, **batch.jobs[number]}
-        where = {**places["matrix"], **places["defaults"], **places.get(number, {})}
-        origin = marked.where[("jobs", number)]
+        origin = marked.where["jobs", number]
+        where = {(): origin, **places["matrix"], **places["defaults"], **places.get(number, {})}
         for values, words in _variants(path, entry, batch.matrix, where, origin):
             draft = Draft.of_values(path.parent, copy.deepcopy(values) if sets else values, where)
             for assignment in sets:

@@ -46,16 +46,16 @@ class Manifest:
         return None if row is None else _record(row)
 
     def put(self, found: Iterable[Record]) -> None:
-        """All of these or none, on disk when it returns."""
-        with self.connection:
-            self.connection.executemany(_PUT, [_row(record) for record in found])
+        """All of these or none, on disk when it returns; records that lie there of these jobs are removed."""
+        found = list(found)
+        self._write(_PUT, [_row(record) for record in found])
+        for record in found:
+            records.forget(record.name, self.home)
 
     def take_in(self) -> list[Record]:
         """The records that lie there; they are removed once they are in."""
         found = list(records.left(self.home))
         self.put(found)
-        for record in found:
-            records.forget(record.name, self.home)
         return found
 
     def ended(self, name: str) -> Record | None:
@@ -73,11 +73,15 @@ class Manifest:
 
     def put_digests(self, found: Mapping[tuple[Path, str], str]) -> None:
         """By path and signature."""
-        with self.connection:
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
-                [(_place(path), signature, digest) for (path, signature), digest in found.items()],
-            )
+        rows = [(_place(path), signature, digest) for (path, signature), digest in found.items()]
+        self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+
+    def _write(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+        try:
+            with self.connection:
+                self.connection.executemany(query, rows)
+        except sqlite3.DatabaseError as error:
+            raise _explained(error, self.home / FILE) from error
 
 
 class Part:
@@ -185,7 +189,7 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
 
 def _explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
     said = str(error)
-    if "full" in said:
+    if "full" in said or "disk I/O error" in said:
         return ComputationError(f"{path}: disk full; what is done is kept. Make room and run again")
     if "not a database" in said or "malformed" in said:
         return InputError(f"{path}: damaged: {said}\nremove it and run again; results that fit are kept")

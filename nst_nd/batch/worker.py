@@ -1,12 +1,13 @@
 """A process that does jobs one after the other, spoken to in lines of JSON; nst_nd/cli/worker.py starts it.
 
 In: {"job": keys of Job, "record": keys of Record, "overwrite": bool}, or {"stop": true}: the job at work ends after its
-step. Out: {"step": [iteration, total]} now and then, and {"ended": name} once the job's record lies in HOME. When its
-input ends, whoever started it is gone, and it leaves at once.
+step. Out: {"step": [iteration, total]} now and then, and {"ended": record} once the job's record lies in HOME, if
+there was room for it. When its input ends, whoever started it is gone, and it leaves at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +25,7 @@ from nst_nd.batch.records import Record, signature
 from nst_nd.config import Job
 from nst_nd.engine.memory import peak_resident
 from nst_nd.engine.optimise import Step
-from nst_nd.errors import ComputationError, ExitStatus, Interrupted, NstError
+from nst_nd.errors import ExitStatus, Interrupted, NstError
 from nst_nd.job import files_of, run_job
 from nst_nd.sidecar import companions, shown, sidecar_of
 
@@ -47,11 +48,11 @@ def serve(home: Path) -> None:
     while True:
         task = tasks.get()
         record = do(task, home, _teller(answers), stopping.is_set)
-        print(json.dumps({"ended": record.name}), file=answers, flush=True)
+        print(json.dumps({"ended": asdict(record)}), file=answers, flush=True)
 
 
 def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should_stop: Callable[[], bool]) -> Record:
-    """One job; what became of it lies in `home` when this returns."""
+    """One job; what became of it also lies in `home` when this returns, unless the disk is full."""
     job, record = Job.model_validate(task["job"]), records.of_values(task["record"])
     try:
         ended = _done(job, record, task["overwrite"], on_step, should_stop)
@@ -64,10 +65,8 @@ def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         ended = record.failed(in_record(f"unexpected {type(error).__name__}: {first}", job), int(ExitStatus.BUG))
-    try:
+    with contextlib.suppress(NstError):
         records.leave(ended, home)
-    except NstError:  # a full disk: the coordinator finds a job without a record, and says so
-        os._exit(int(ComputationError.exit_status))
     return ended
 
 

@@ -144,7 +144,7 @@ def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Want
     from nst_nd.batch.coordinator import Coordinator
     from nst_nd.batch.lock import locked
     from nst_nd.batch.manifest import Part, opened
-    from nst_nd.batch.preflight import check_disk, preflight
+    from nst_nd.batch.preflight import preflight
     from nst_nd.cli.batch_progress import Told
     from nst_nd.cli.process import stopping
 
@@ -166,7 +166,7 @@ def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Want
             listener=told,
         )
         coordinator.sort()
-        check_disk(folder, sum(found.size.get(one.name, 0) for one, _ in coordinator.todo))
+        _warn_of_disk(folder, sum(found.size.get(one.name, 0) for one, _ in coordinator.todo))
         executor = _local(home, workers, len(coordinator.todo))
         stack.callback(executor.close)
         with stopping() as should_stop:
@@ -175,6 +175,17 @@ def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Want
         if shared:
             merge(folder)
     return told.ended(tally, folder, stopped=stopped, as_json=wanted.as_json, strict=wanted.strict)
+
+
+def _warn_of_disk(folder: Path, need: int) -> None:
+    """Outputs may turn out smaller, so that a run is begun all the same."""
+    from nst_nd.batch.preflight import check_disk
+    from nst_nd.errors import OutputError
+
+    try:
+        check_disk(folder, need)
+    except OutputError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def merge(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -41,7 +42,8 @@ class Told:
         if self.bars is not None:
             self.bars.progress.stop()
         self.write(event="end" if error is None else "broken off")
-        self.log.close()
+        with contextlib.suppress(OSError):
+            self.log.close()
 
     def on_job(self, record: Record, tally: Tally) -> None:
         """See Listener."""
@@ -70,8 +72,9 @@ class Told:
             self.bars.on_step(name, iteration, total)
 
     def write(self, **event: Any) -> None:
-        """One line of the log."""
-        print(json.dumps({"time": round(time.time(), 3), **event}), file=self.log)
+        """One line of the log; on a full disk there is none."""
+        with contextlib.suppress(OSError):
+            print(json.dumps({"time": round(time.time(), 3), **event}), file=self.log)
 
     def ended(self, tally: Tally, folder: Path, *, stopped: bool, as_json: bool, strict: bool) -> int:
         """The summary; the exit code."""

@@ -53,15 +53,18 @@ def _root(
     del version
 
 
-def schema() -> None:
+def schema(
+    batch: Annotated[bool, typer.Option("--batch", help="Of a file with many jobs.")] = False,
+) -> None:
     """Print the JSON schema of a job file, for editors.
 
     \b
     nst-nd schema > job.schema.json
+    nst-nd schema --batch > batch.schema.json
     """
-    from nst_nd.config import job_schema
+    from nst_nd.config import batch_schema, job_schema
 
-    print(json.dumps(job_schema(), indent=2))
+    print(json.dumps(batch_schema() if batch else job_schema(), indent=2))
 
 
 for command in (stylize, texture, run, status, metrics, verify, info, doctor, schema):
