@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench debian clean
+.PHONY: demo test check lint types bench fuzz debian clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ bench: $(READY)  ## ratios measured in one run; takes minutes and wants a quiet 
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/streaming.py --image
 	$(BIN)/python benchmarks/processes.py
+
+fuzz: $(READY)  ## thousands of broken files, and fifty through command lines of their own
+	$(BIN)/python tests/fuzz/fuzzing.py --count 6000
+	$(BIN)/python tests/fuzz/fuzzing.py --count 50 --through command
 
 debian:  ## the head CT that some tests use (GPL-2, so it is installed and never copied); without it they are skipped
 	apt-get update -qq

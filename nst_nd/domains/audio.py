@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nst_nd import scratch
 from nst_nd.domains.domain import Parts, Prepared, Style, check_together
 from nst_nd.domains.equaliser import Spectrum, colour, equaliser, mean_spectrum, steps
 from nst_nd.domains.metrics.signals import clipped
@@ -26,6 +27,8 @@ from nst_nd.sample import Data, Kind, Sample
 CEILING = 0.984
 # of the level of a style's channels, what has to be left of their mean
 CANCELLED = 1e-3
+# times full scale: floats that were written as if they were 32-bit integers have 2e9
+LOUDEST = 1e10
 # bytes per sample that equalising takes at a time
 WORKING = 48
 
@@ -63,6 +66,9 @@ class AudioDomain:
             raise InputError(
                 "the content is silent: nothing happens in it\nmake a texture, or use content_weight 0 and init noise"
             )
+        for what, s in (("content", content), *(("style", style) for style in styles)):
+            if s is not None and (most := float(np.abs(scratch.extremes(s.data)).max())) > LOUDEST:
+                raise InputError(f"the {what} has values up to {most:.3g} times full scale; is the file broken?")
         like = styles[0] if content is None else content
         notes = [
             f"the {what} has {count} samples at full scale: it was recorded too loud, or is limited"

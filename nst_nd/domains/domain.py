@@ -21,6 +21,10 @@ from nst_nd.sample import Data, Kind, Sample
 
 # model units span about 255, as the networks trained on photographs expect
 FULL_SCALE = 255.0
+# of values in model space: squares of sums of some thousands of them are far below what float32 holds
+LARGEST = 1e9
+# Hz; no ear and no electrode has more
+FASTEST = 1e7
 
 
 @dataclass(frozen=True)
@@ -172,8 +176,26 @@ def check_together(content: Sample | None, styles: Sequence[Sample], kind: Kind)
             raise InputError(
                 f"the {what} is of kind {sample.kind}, this preset takes {kind}\nchoose inputs of one kind"
             )
+        rate = None if sample is None else sample.grid.rate
+        if rate is not None and not 0 < rate <= FASTEST:
+            raise InputError(f"the {what} is sampled at {rate:g} Hz; allowed: up to {FASTEST:g} Hz")
     for style in styles:
         refuse_constant(style)
+
+
+def sound(prepared: Prepared) -> Prepared:
+    """As it is. Raises InputError where a signal in model space is so large that squares of activations overflow."""
+    given = [("content", prepared.content), *(("style", style) for style in prepared.styles)]
+    for what, x in given:
+        if x is not None:
+            most = float(np.abs(scratch.extremes(x[0].numpy())).max())
+            if not most <= LARGEST:
+                raise InputError(
+                    f"the {what} has values up to {most / FULL_SCALE:.3g} times the range that networks expect; "
+                    f"allowed: {LARGEST / FULL_SCALE:.3g} times\n"
+                    "is the file broken, or a value of it a mark for no value?"
+                )
+    return prepared
 
 
 def refuse_constant(style: Sample) -> None:

@@ -116,7 +116,7 @@ class Settings(Model):
     optimizer: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs or adam")
     learning_rate: Positive = Field(1.0, description="step size; model units for adam")
     history: int = Field(10, ge=1, le=100, description="pairs that L-BFGS remembers")
-    iterations: int = Field(150, ge=0, description="optimiser steps over all scales together")
+    iterations: int = Field(150, ge=0, le=10_000_000, description="optimiser steps over all scales together")
     scales: tuple[Positive, ...] = Field((1.0,), description="sizes from coarse to fine, as shares; the last is 1")
     init: str = Field("content", min_length=1, description="content, noise, style (its covariance) or a file")
     noise_ratio: float = Field(0.6, ge=0, le=1, description="init noise: share of noise, the rest is content")

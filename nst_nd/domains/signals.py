@@ -14,6 +14,8 @@ from nst_nd.sample import Data, Sample
 # root mean square of the louder input in model units
 LEVEL = 64.0
 LARGEST_RATIO = 100_000
+# how many times faster or slower a style may be sampled than its content
+FARTHEST = 1000.0
 
 
 def common_scaling(samples: Sequence[Sample], nc: int) -> Scaling:
@@ -36,8 +38,8 @@ def resample(sample: Sample, rate: float | None, notes: list[str]) -> Data:
     if own is None or rate is None:
         raise InputError("content and style need a sampling rate each; give `rate` for files that carry none")
     ratio = Fraction(rate / own).limit_denominator(LARGEST_RATIO)
-    if ratio <= 0:
-        raise InputError(f"cannot resample a style at {own:g} Hz to {rate:g} Hz")
+    if not 1.0 / FARTHEST <= ratio <= FARTHEST:
+        raise InputError(f"cannot resample a style at {own:g} Hz to {rate:g} Hz: more than {FARTHEST:g} times apart")
     from scipy.signal import resample_poly
 
     notes.append(f"style resampled from {own:g} Hz to the content's {rate:g} Hz")

@@ -14,7 +14,7 @@ from nst_nd import nd
 from nst_nd.domains import PRESETS, metrics
 from nst_nd.domains.ct import RESOLUTION_LIMITS
 from nst_nd.domains.device import pick_device
-from nst_nd.domains.domain import Domain, Starter, Style
+from nst_nd.domains.domain import Domain, Starter, Style, sound
 from nst_nd.domains.filters import added
 from nst_nd.domains.labels import check_labels, inside, parts_of, shares_of, with_labels
 from nst_nd.domains.masks import with_masks
@@ -222,7 +222,7 @@ class _Run:
         assert settings.preset is not None
         self.domain: Domain = PRESETS[settings.preset]
         self.prepared = with_masks(
-            self.domain.prepare(content, [s.sample for s in styles], settings), content, styles, mask
+            sound(self.domain.prepare(content, [s.sample for s in styles], settings)), content, styles, mask
         )
         self.mask, self.labels = mask, labels
         if labels is not None:

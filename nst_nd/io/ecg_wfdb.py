@@ -177,7 +177,8 @@ def _to_millivolts(digital: NDArray[Any], source: WfdbSource) -> NDArray[Any]:
 
 
 def _inverse(values: NDArray[Any], source: WfdbSource) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = values.astype(np.float64) / source.factor * source.gain + source.baseline
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd gains, for which nothing is the same as it was
+        result: NDArray[np.float64] = values.astype(np.float64) / source.factor * source.gain + source.baseline
     return result
 
 
