@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from nst_nd.batch import records
 from nst_nd.batch.records import Record, signature
 from nst_nd.config import Job
+from nst_nd.domains.shared import share
 from nst_nd.engine.memory import peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.errors import ExitStatus, Interrupted, NstError
@@ -39,6 +40,7 @@ def serve(home: Path) -> None:
     # whoever started this one decides about Ctrl-C
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    share()
     # what libraries print must not get between the lines
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from nst_nd.domains.settings import ExtractorSettings, Settings
+from nst_nd.domains.shared import shared
 from nst_nd.errors import ConfigError
 from nst_nd.features.cochlea import cochlea
 from nst_nd.features.extractor import ChainStage, Extractor
@@ -59,9 +60,9 @@ def build_networks(
     for spec in settings.extractor:
         own = [_own_layers(layers, spec.prefix, several) for layers in (content, style)]
         if own[0] or own[1]:
-            built = _build(spec, settings, nc, ndim, pool_kernel, rates, [*own[0], *own[1]])
             label = f"{spec.prefix}." if several else ""
-            networks.append(Network(label, built.until([*own[0], *own[1]]), *own))
+            wanted = [*own[0], *own[1]]
+            networks.append(Network(label, _made(spec, settings, nc, ndim, pool_kernel, rates, wanted), *own))
     known = {spec.prefix for spec in settings.extractor}
     lost = [layer for layer in (*content, *style) if several and layer.split(".", 1)[0] not in known]
     if lost:
@@ -79,6 +80,28 @@ def _own_layers(layers: dict[str, float], prefix: str, several: bool) -> dict[st
     if not several:
         return layers
     return {name.split(".", 1)[1]: w for name, w in layers.items() if name.startswith(f"{prefix}.")}
+
+
+def _made(
+    spec: ExtractorSettings,
+    settings: Settings,
+    nc: int,
+    ndim: int,
+    pool_kernel: tuple[int, ...] | None,
+    rates: Sequence[float | None],
+    layers: Sequence[str],
+) -> Extractor:
+    """Cut after its deepest layer in use; the one of an earlier job of this process where it has the same arguments."""
+
+    def make() -> Extractor:
+        return _build(spec, settings, nc, ndim, pool_kernel, rates, layers).until(layers)
+
+    keeper = shared()
+    if keeper is None or spec.name == "module":  # the file of its weights may have changed
+        return make()
+    of_settings = settings.pooling, settings.padding, settings.pool_kernel
+    key = repr((spec.model_dump_json(), of_settings, nc, ndim, pool_kernel, tuple(rates), sorted(layers)))
+    return keeper.network(key, make)
 
 
 def _build(

@@ -12,6 +12,7 @@ from torch import Tensor
 from nst_nd.boxes import Box, whole
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
+from nst_nd.domains.shared import shared
 from nst_nd.engine.field import Field
 from nst_nd.engine.objective import At, Branch, ContentTerm, StyleTerm
 from nst_nd.engine.plan import Plan, tile_lengths
@@ -191,6 +192,17 @@ def with_margin(x: Tensor, sweep: Sweep, size: Sequence[int], team: Team, split:
 
 
 def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: Frame) -> dict[str, Moments]:
+    """See _found_moments; those of an earlier job of this process where nothing differs."""
+    keeper = shared()
+    if keeper is None or frame.team.count > 1:
+        return _found_moments(network, style, centred, frame)
+    how = (tuple(sorted(network.style)), centred, repr(frame.plan.record()))
+    return keeper.moments(
+        network.extractor, how, style.x, style.mask, lambda: _found_moments(network, style, centred, frame)
+    )
+
+
+def _found_moments(network: Network, style: StyleSignal, centred: bool, frame: Frame) -> dict[str, Moments]:
     """Moments of a style at the style taps; centred ones about the style's own mean, found in a first pass."""
     taps = frozenset(network.style)
     cut = _until_stage(network.extractor, taps)

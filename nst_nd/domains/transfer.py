@@ -13,6 +13,7 @@ from nst_nd import nd, scratch
 from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
+from nst_nd.domains.shared import on_device
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
 from nst_nd.engine.field import Field
 from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
@@ -88,7 +89,7 @@ class Transfer:
         self.prepared, self.shares, self.settings = prepared, shares, settings
         self.base, self.start, self.device, self.team = base, start, device, team
         self.aim = base  # what content terms want
-        self.networks = [replace(n, extractor=n.extractor.to(device, torch.float32)) for n in networks]
+        self.networks = [replace(n, extractor=on_device(n.extractor, device)) for n in networks]
         self.notes: list[str] = []
 
     def plan(self, on_plan: Callable[[str], None], keeper: Keeper | None) -> None:
