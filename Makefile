@@ -30,14 +30,15 @@ bench: $(READY)  ## ratios measured in one run; takes minutes and wants a quiet 
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/streaming.py --image
 	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/workers.py
 
 fuzz: $(READY)  ## thousands of broken files, and fifty through command lines of their own
 	$(BIN)/python tests/fuzz/fuzzing.py --count 6000
 	$(BIN)/python tests/fuzz/fuzzing.py --count 50 --through command
 
-debian:  ## the head CT that some tests use (GPL-2, so it is installed and never copied); without it they are skipped
+debian:  ## the head CT (GPL-2, so it is installed and never copied) and the Slurm that some tests use; else they are skipped
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends invesalius-examples
+	apt-get install -y -qq --no-install-recommends invesalius-examples slurm-wlm munge
 
 clean:
 	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

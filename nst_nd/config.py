@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
 
 from nst_nd.domains.settings import Model, Positive, Settings
+from nst_nd.engine.memory import bytes_of
 from nst_nd.errors import ConfigError
 from nst_nd.marked_yaml import Marked
 from nst_nd.sample import Kind
@@ -88,6 +89,27 @@ class Job(Settings):
         return given
 
 
+class SlurmSettings(Model):
+    """What each job of a batch asks Slurm for."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    minutes: PositiveInt = Field(240, description="time limit of a job; at its end it is queued again and goes on")
+    cpus: PositiveInt = Field(4, description="cores of a job")
+    gpus: NonNegativeInt = Field(0, description="GPUs of a job; 0 or 1 unless a job can use more")
+    memory: str | None = Field(None, description="of a job, such as 16GiB; absent: what the partition gives")
+    at_once: PositiveInt = Field(256, description="jobs that may run at a time")
+    more: dict[str, str | int | bool] = Field(default_factory=dict, description="further options of sbatch by name")
+
+    @field_validator("memory")
+    @classmethod
+    def _size(cls, value: str | None) -> str | None:
+        if value is not None:
+            bytes_of(value)
+        return value
+
+
 class Batch(Model):
     """Many jobs: the keys of `defaults` lie under those of each job, and each job is done for every combination of what
     `matrix` lists. Content and style may be patterns such as scans/*.nii.gz, and outputs templates such as
@@ -99,6 +121,8 @@ class Batch(Model):
         default_factory=dict, description="keys with a list of values each: one job for every combination"
     )
     jobs: list[dict[str, Any]] = Field(min_length=1, description="the jobs, each with the keys of a job file")
+    executor: Literal["local", "slurm"] = Field("local", description="processes on this machine, or a cluster's queue")
+    slurm: SlurmSettings = Field(default_factory=SlurmSettings, description="what executor slurm asks for")
     workers: PositiveInt | None = Field(None, description="processes; absent: one per GPU, or one for four cores")
 
     @classmethod

@@ -155,6 +155,8 @@ class Coordinator:
             if record.state != "done" and not asked and self.tries[one.name] < TRIES:
                 self.todo.appendleft((one, task.record))
                 return 1
+        if record.state == "pending" and asked:
+            record = replace(task.record, state="interrupted", ended=time.time())
         if record.state == "pending":
             words = LOST.format(words=event.words or "its record is missing", tries=self.tries[record.name])
             record = task.record.failed(words, int(ComputationError.exit_status))

@@ -19,9 +19,10 @@ from nst_nd.errors import ConfigError, ExitStatus, NstError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nst_nd.batch.executors import Executor
     from nst_nd.batch.expand import Planned
     from nst_nd.batch.preflight import Findings
-    from nst_nd.config import Job
+    from nst_nd.config import Batch, Job
     from nst_nd.marked_yaml import Marked
 
 # problems and running jobs that are shown at once
@@ -40,6 +41,8 @@ class Wanted:
     retry_failed: bool
     overwrite: bool
     dry_run: bool
+    workers: int | None
+    executor: str | None
     strict: bool
     quiet: bool
     as_json: bool
@@ -65,17 +68,17 @@ def perform(
     folder: Path,
     sets: Sequence[str],
     options: dict[str, Any],
-    workers: int | None,
     wanted: Wanted,
 ) -> int:
     """Expand, look at everything, and do what is missing; the exit code."""
     from nst_nd.batch.expand import expand
     from nst_nd.config import Batch
 
+    batch = Batch.of(marked)
     planned = wanted.chosen(expand(path, marked, folder, sets, options))
     if wanted.dry_run:
         return _look(planned, folder, overwrite=wanted.overwrite, quiet=wanted.quiet, as_json=wanted.as_json)
-    return _run(planned, folder, workers or Batch.of(marked).workers, wanted)
+    return _run(planned, folder, batch, wanted)
 
 
 def look(job: Job, folder: Path, *, overwrite: bool, as_json: bool) -> int:
@@ -140,11 +143,12 @@ def _ours(folder: Path) -> Any:
     return begun
 
 
-def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Wanted) -> int:
+def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> int:
     from nst_nd.batch.coordinator import Coordinator
     from nst_nd.batch.lock import locked
     from nst_nd.batch.manifest import Part, opened
     from nst_nd.batch.preflight import preflight
+    from nst_nd.batch.slurm import cancel_left
     from nst_nd.cli.batch_progress import Told
     from nst_nd.cli.process import stopping
 
@@ -154,6 +158,7 @@ def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Want
         ledger: Any = Part(home) if shared else stack.enter_context(opened(home))
         if shared:
             merge(folder)
+        cancel_left(home)
         found = preflight(planned, folder, _ours(folder), overwrite=wanted.overwrite)
         _complain(planned, found.errors)
         told = stack.enter_context(Told(home, quiet=wanted.quiet or wanted.as_json))
@@ -167,7 +172,7 @@ def _run(planned: list[Planned], folder: Path, workers: int | None, wanted: Want
         )
         coordinator.sort()
         _warn_of_disk(folder, sum(found.size.get(one.name, 0) for one, _ in coordinator.todo))
-        executor = _local(home, workers, len(coordinator.todo))
+        executor = _executor(home, batch, wanted)
         stack.callback(executor.close)
         with stopping() as should_stop:
             tally = coordinator.run(executor, should_stop)
@@ -197,18 +202,19 @@ def merge(folder: Path) -> None:
         manifest.take_in()
 
 
-def _local(home: Path, workers: int | None, jobs: int) -> Any:
-    """Processes on this machine: one per GPU, or one for four cores, each with its share of the memory."""
+def _executor(home: Path, batch: Batch, wanted: Wanted) -> Executor:
+    """Processes on this machine: one per GPU, or one for four cores, each with its share of the memory; or Slurm."""
     import torch
 
     from nst_nd.batch.executors import LocalExecutor, cores
+    from nst_nd.batch.slurm import SlurmExecutor
     from nst_nd.engine.memory import SHARE_OF_FREE, whole_memory
 
+    if (wanted.executor or batch.executor) == "slurm":
+        return SlurmExecutor(home, batch.slurm)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    count = workers or gpus or max(1, cores() // 4)
-    # never more processes than jobs, but the memory and the cores of each are what they are for all of them
+    count = wanted.workers or batch.workers or gpus or max(1, cores() // 4)
     memory = None if count == 1 or gpus else int(SHARE_OF_FREE * whole_memory() / count)
-    del jobs
     return LocalExecutor(home, count, gpus=gpus, memory=memory)
 
 

@@ -90,3 +90,15 @@ RetryFailed = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be done, where, in how much memory, and what is wrong.")
 ]
+
+
+class ExecutorName(StrEnum):
+    """Who does the jobs of a batch."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
+ExecutorOption = Annotated[
+    ExecutorName | None, typer.Option("--executor", help="Of a batch: processes here, or a Slurm cluster's queue.")
+]

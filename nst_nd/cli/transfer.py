@@ -135,6 +135,7 @@ def run(
     device: o.Device = None,
     max_memory: o.MaxMemory = None,
     workers: o.Workers = None,
+    executor: o.ExecutorOption = None,
     part: o.Part = None,
     only: o.Only = None,
     retry_failed: o.RetryFailed = False,
@@ -171,9 +172,12 @@ def run(
         from nst_nd.cli.batch import Wanted, perform
 
         given = {key: value for key, value in options.items() if value is not None}
-        wanted = Wanted(only or [], part, retry_failed, overwrite, dry_run, strict, quiet, as_json)
-        return perform(job, marked, folder, sets or [], given, workers, wanted)
-    for option, value in (("--part", part), ("--only", only), ("--workers", workers)):
+        named = None if executor is None else str(executor.value)
+        wanted = Wanted(
+            only or [], part, retry_failed, overwrite, dry_run, workers, named, strict, quiet, as_json=as_json
+        )
+        return perform(job, marked, folder, sets or [], given, wanted)
+    for option, value in (("--part", part), ("--only", only), ("--workers", workers), ("--executor", executor)):
         if value is not None:
             raise ConfigError(f"{option}: is for a batch, and {job} holds one job")
     draft = Draft.of_values(job.parent, marked.value, marked.where)
