@@ -7,7 +7,6 @@ used, since it makes one bytes object of every tensor, and so a second copy of a
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
@@ -25,7 +24,8 @@ from torch import Tensor
 
 from nst_nd import __version__
 from nst_nd.errors import DecodeError, InputError, OutputError
-from nst_nd.io.atomic import publishing
+from nst_nd.io.atomic import private_prefix, publishing
+from nst_nd.sidecar import digest_of
 
 FORMAT_VERSION = 1
 # bytes at a time, written and read
@@ -178,7 +178,7 @@ def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[s
     """
     settings = job.model_dump(mode="json", exclude={"output", "max_memory", "content", "style", "mask", "labels"})
     settings["style"] = [style.model_dump(mode="json", exclude={"path", "mask"}) for style in job.style]
-    inputs = {f"{i} {file['role']}": file["sha256"] for i, file in enumerate(files)}
+    inputs = {f"{i} {file['role']}": digest_of(file) for i, file in enumerate(files)}
     return {
         "settings": settings,
         "inputs": inputs,
@@ -276,7 +276,7 @@ def _message(path: Path, what: str) -> str:
 
 def _sweep(path: Path, stale: float = STALE) -> None:
     """Remove private folders of earlier writes to this path whose process was killed: each is as large as the file."""
-    for folder in path.parent.glob(f".{glob.escape(path.name[:60])}.*.part"):
+    for folder in path.parent.glob(f"{private_prefix(path)}*.part"):
         try:
             last = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
         except OSError:

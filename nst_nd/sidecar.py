@@ -73,6 +73,11 @@ def described(path: Path, **more: Any) -> dict[str, Any]:
     return {**more, **first, "companions": others}
 
 
+def digest_of(file: Mapping[str, Any]) -> str:
+    """What `described` found, companions included, in one word."""
+    return "+".join([file["sha256"], *(other["sha256"] for other in file["companions"])])
+
+
 def _digest(file: Path) -> Any:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256")

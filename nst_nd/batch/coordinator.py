@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import shutil
 import time
@@ -16,13 +15,14 @@ from typing import Any, Protocol, runtime_checkable
 from nst_nd.batch import records
 from nst_nd.batch.executors import Event, Executor, Task
 from nst_nd.batch.expand import Planned
-from nst_nd.batch.manifest import Ledger
+from nst_nd.batch.manifest import Ledger, Manifest
 from nst_nd.batch.records import Record, signature
 from nst_nd.batch.worker import in_record, signatures
 from nst_nd.checkpoint import checkpoint_of, request_of
-from nst_nd.errors import ComputationError, ExitStatus, NstError
+from nst_nd.errors import ComputationError, ExitStatus, InputError, NstError, OutputError
+from nst_nd.io.atomic import private_prefix
 from nst_nd.job import roles_of
-from nst_nd.sidecar import described, sidecar_of
+from nst_nd.sidecar import companions, described, digest_of, sidecar_of
 
 # a job whose worker dies is tried so often in a run
 TRIES = 2
@@ -33,13 +33,17 @@ LOST = "{words}; tried {tries} times"
 
 @dataclass
 class Tally:
-    """Of a run: how many jobs there were, were done before, done, failed and interrupted now."""
+    """Of a run: how many jobs there were, were done before, done, failed and interrupted now, and warned of.
+
+    warned: done with a metric beyond its limit, now or before.
+    """
 
     total: int
     kept: int = 0
     done: int = 0
     failed: int = 0
     interrupted: int = 0
+    warned: int = 0
     seconds: float = 0.0
 
     @property
@@ -76,7 +80,7 @@ class Coordinator:
         retry_failed: bool = False,
         listener: Listener,
     ) -> None:
-        self.planned, self.manifest, self.errors = planned, manifest, errors
+        self.planned, self.manifest, self.errors = planned, manifest, dict(errors)
         self.by_name = {one.name: one for one in planned}
         self.overwrite, self.retry_failed = overwrite, retry_failed
         self.listener = listener
@@ -84,19 +88,28 @@ class Coordinator:
         self.tries: dict[str, int] = {}
         self.todo: deque[tuple[Planned, Record]] = deque()
         self.unwritten: dict[str, Record] = {}
+        self.ours: dict[str, bool] = {}
 
     def sort(self) -> None:
         """Find out what is to be done, from the manifest, records and sidecars; nothing is started."""
         if shutil.disk_usage(self.manifest.home).free > 2 * RESERVED:
             (self.manifest.home / RESERVE).write_bytes(bytes(RESERVED))
         self.manifest.take_in()
-        records.sweep(self.manifest.home)
+        if isinstance(self.manifest, Manifest):  # then nobody else is at work
+            records.sweep(self.manifest.home)
         digests, fresh = Digests(self.manifest), []
         for one in self.planned:
             before = self.manifest.get(one.name)
-            found = self._known(one, before, digests.request(one))
+            try:
+                request = digests.request(one)
+            except OSError as lost:
+                self.errors.setdefault(one.name, InputError(f"an input cannot be read: {lost.strerror or lost}"))
+                request = ""
+            found = self._known(one, before, request)
+            self.ours[one.name] = is_ours(before, Path(one.job.output))
             if found.state == "done":
                 self.tally.kept += 1
+                self.tally.warned += bool(found.warnings)
             elif one.name in self.errors:
                 error = self.errors[one.name]
                 found = found.failed(in_record(str(error), one.job), int(error.exit_status))
@@ -116,6 +129,7 @@ class Coordinator:
         while self.todo or running:
             if should_stop() and not asked:
                 asked = True
+                self._put([replace(r, state="interrupted") for _, r in self.todo if r.state == "running"])
                 self.todo.clear()
                 executor.stop()
             while self.todo and executor.free() > 0:
@@ -133,8 +147,8 @@ class Coordinator:
         return self.tally
 
     def _start(self, one: Planned, record: Record, executor: Executor) -> None:
-        # what lies at its output is of an earlier run of this job
-        overwrite = self.overwrite or record.attempts > 0
+        overwrite = self.overwrite or self.ours[one.name]
+        self.ours[one.name] = True  # what lies there from now on
         begun = record.begun()
         sweep_output(Path(one.job.output))
         self._put([begun])
@@ -155,9 +169,9 @@ class Coordinator:
             if record.state != "done" and not asked and self.tries[one.name] < TRIES:
                 self.todo.appendleft((one, task.record))
                 return 1
-        if record.state == "pending" and asked:
+        if record.state in ("pending", "running") and asked:
             record = replace(task.record, state="interrupted", ended=time.time())
-        if record.state == "pending":
+        if record.state in ("pending", "running"):
             words = LOST.format(words=event.words or "its record is missing", tries=self.tries[record.name])
             record = task.record.failed(words, int(ComputationError.exit_status))
         self._count(record)
@@ -171,7 +185,7 @@ class Coordinator:
         for _ in range(2):
             try:
                 self.manifest.put(self.unwritten.values())
-            except ComputationError:
+            except (ComputationError, OutputError):
                 (self.manifest.home / RESERVE).unlink(missing_ok=True)
             else:
                 self.unwritten = {}
@@ -180,6 +194,7 @@ class Coordinator:
     def _count(self, record: Record) -> None:
         if record.state == "done":
             self.tally.done += 1
+            self.tally.warned += bool(record.warnings)
         elif record.state == "interrupted":
             self.tally.interrupted += 1
         else:
@@ -199,7 +214,8 @@ class Coordinator:
         # what the machine was to blame for is tried again
         if before.state == "failed" and before.request == request and before.exit_status == ExitStatus.INPUT:
             return before
-        return replace(before, state="pending", request=request)
+        # what was at work may have left an output without its sidecar, which must not be forgotten
+        return replace(before, state="running" if before.state == "running" else "pending", request=request)
 
 
 class Digests:
@@ -212,7 +228,8 @@ class Digests:
 
     def request(self, one: Planned) -> str:
         """What a job asks for, see checkpoint.request_of."""
-        files = [{"role": role, **self._file(path)} for role, path in roles_of(one.job) if path.exists()]
+        roles = [(role, path) for role, path in roles_of(one.job) if path.is_file() or path.is_dir()]
+        files = [{"role": role, **self._file(path)} for role, path in roles]
         return request_of(one.job, files)
 
     def keep(self) -> None:
@@ -223,13 +240,26 @@ class Digests:
 
     def _file(self, path: Path) -> dict[str, Any]:
         if path not in self.known:
-            now = signature(path)
+            now = " ".join(map(signature, companions(path)))
             digest = self.manifest.digest(path, now)
             if digest is None:
-                digest = str(described(path)["sha256"])
+                digest = digest_of(described(path))
                 self.fresh[path, now] = digest
-            self.known[path] = {"sha256": digest}
+            self.known[path] = {"sha256": digest, "companions": []}
         return self.known[path]
+
+
+def is_ours(record: Record | None, output: Path) -> bool:
+    """Whether what lies at an output was made by nst_nd: begun, recorded, or with a sidecar, which need not fit."""
+    if record is not None:
+        if record.state in ("running", "interrupted"):
+            return True
+        if record.output and record.output == signatures(output):
+            return True
+    try:
+        return "request" in json.loads(sidecar_of(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def lies_there(output: Path, request: str) -> bool:
@@ -247,5 +277,5 @@ def lies_there(output: Path, request: str) -> bool:
 def sweep_output(output: Path) -> None:
     """Remove what a killed process left half-written of this output, its sidecar and its checkpoint."""
     for target in (output, sidecar_of(output), checkpoint_of(output)):
-        for folder in target.parent.glob(f".{glob.escape(target.name[:60])}.*.part"):
+        for folder in target.parent.glob(f"{private_prefix(target)}*.part"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -172,11 +172,13 @@ class LocalExecutor:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // self.count)))
         with (self.home / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(self.home)],
+                # -P: nothing is imported from the working directory, which holds data
+                [sys.executable, "-P", "-m", WORKER, str(self.home)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment,
+                start_new_session=True,  # Ctrl-C is the coordinator's to answer
             )
         worker = _Worker(process, number)
         self.workers[number] = worker

@@ -47,13 +47,13 @@ def expand(
         entry = {**batch.defaults, **batch.jobs[number]}
         origin = marked.where["jobs", number]
         where = {(): origin, **places["matrix"], **places["defaults"], **places.get(number, {})}
-        for values, words in _variants(path, entry, batch.matrix, where, origin):
+        for values in _variants(path, folder, entry, batch.matrix, where, origin):
             draft = Draft.of_values(path.parent, copy.deepcopy(values) if sets else values, where)
             for assignment in sets:
                 draft.assign(assignment)
             for key, value in (options or {}).items():
                 draft.put(f"--{key.replace('_', '-')}", **{key: value})
-            planned.append(_planned(draft, words, folder, where.get(("output",), origin)))
+            planned.append(_planned(draft, folder, where.get(("output",), origin)))
             if len(planned) > MOST_JOBS:
                 raise ConfigError(f"{origin}: more than {MOST_JOBS} jobs; make several batches of them")
     _refuse_same(planned)
@@ -71,35 +71,42 @@ def _places(marked: Marked) -> dict[str | int, dict[Place, str]]:
 
 
 def _variants(
-    path: Path, entry: dict[str, Any], matrix: Mapping[str, list[Any]], where: Mapping[Place, str], origin: str
-) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
-    """The values of each job that an entry stands for, and the words of its template.
+    path: Path,
+    folder: Path,
+    entry: dict[str, Any],
+    matrix: Mapping[str, list[Any]],
+    where: Mapping[Place, str],
+    origin: str,
+) -> Iterator[dict[str, Any]]:
+    """The values of each job that an entry stands for.
 
     A job's own key wins over a matrix's.
     """
     keys = [key for key in matrix if key not in entry]
     for combination in itertools.product(*(matrix[key] for key in keys)):
         values = {**entry, **dict(zip(keys, combination, strict=True))}
-        contents = _files(path, values.get("content"), where.get(("content",), origin), "content")
+        contents = _files(path, folder, values.get("content"), where.get(("content",), origin), "content")
         given = values.get("style")
         styles: list[Any] = [given]
         if isinstance(given, str) or (isinstance(given, list) and len(given) == 1 and isinstance(given[0], str)):
             one = given if isinstance(given, str) else given[0]
-            styles = _files(path, one, where.get(("style",), origin), "style")
+            styles = _files(path, folder, one, where.get(("style",), origin), "style")
         elif given is not None:
             _refuse_globs(given, where.get(("style",), origin))
         for content, style in itertools.product(contents, styles):
             job = {**values, **({} if content is None else {"content": content})}
             if style is not None:
                 job["style"] = style
-            yield job, _words(job)
+            yield job
 
 
-def _files(path: Path, value: Any, where: str, key: str) -> list[Any]:
-    """A name, or every file that fits a pattern, relative to the batch file as it was."""
+def _files(path: Path, folder: Path, value: Any, where: str, key: str) -> list[Any]:
+    """A name, or every file that fits a pattern, relative to the batch file as it was; none of the batch's outputs."""
     if not isinstance(value, str) or not _MAGIC.search(value) or (path.parent / value).exists():
         return [value]
     found = sorted(glob.glob(value, root_dir=path.parent, recursive=True))  # noqa: PTH207  # absolute ones too
+    own = folder.resolve()
+    found = [name for name in found if own not in (path.parent / name).resolve().parents]
     if not found:
         raise ConfigError(f"{where}: {key}: no file fits {value!r} in {path.parent}")
     return list(found)
@@ -125,10 +132,10 @@ def _words(values: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, value in words.items() if key not in ("content", "output", *WORD_IS)}
 
 
-def _planned(draft: Draft, words: dict[str, str], folder: Path, where: str) -> Planned:
+def _planned(draft: Draft, folder: Path, where: str) -> Planned:
     template = draft.values.get("output")
     if isinstance(template, str):
-        name = _named(template, words, where)
+        name = _named(template, _words(draft.values), where)
         draft.values["output"] = str(folder / name)
         return Planned(name, draft.job(), where)
     return Planned("", draft.job(), where)  # says what is wrong with it

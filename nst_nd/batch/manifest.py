@@ -54,9 +54,11 @@ class Manifest:
 
     def take_in(self) -> list[Record]:
         """The records that lie there; they are removed once they are in."""
-        found = list(records.left(self.home))
-        self.put(found)
-        return found
+        found = records.take(self.home)
+        self._write(_PUT, [_row(record) for _, record in found])
+        for path, _ in found:
+            path.unlink(missing_ok=True)
+        return [record for _, record in found]
 
     def ended(self, name: str) -> Record | None:
         """What its worker left of a job; None where it left nothing."""
@@ -93,9 +95,9 @@ class Part:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def get(self, name: str) -> Record | None:
-        """See Manifest."""
-        found = records.one(name, self.home)
+    def get(self, name: str, *, left: bool = True) -> Record | None:
+        """See Manifest. left: or what a record says that nobody has taken in yet."""
+        found = records.one(name, self.home) if left else None
         if found is not None:
             return found
         query = f"SELECT {', '.join(_COLUMNS)} FROM jobs WHERE name = ?"

@@ -38,7 +38,7 @@ class Findings:
 def preflight(
     planned: Sequence[Planned],
     folder: Path,
-    ours: Callable[[str], bool],
+    ours: Callable[[Planned], bool],
     *,
     overwrite: bool = False,
     plans: bool = False,
@@ -46,14 +46,14 @@ def preflight(
 ) -> Findings:
     """Look at every job's files and output.
 
-    ours: whether an output of this name was begun by an earlier run of the batch, and may be replaced. plans: memory
+    ours: whether what lies at its output was made by an earlier run of a batch, and may be replaced. plans: memory
     plans too. on_job: called after each.
     Raises OutputError where the disk cannot hold all outputs.
     """
     headers, found, forecasts = Headers(), Findings(), Forecasts()
     for one in planned:
         try:
-            content, styles = _checked(one, folder, headers, overwrite or ours(one.name))
+            content, styles = _checked(one, folder, headers, overwrite or ours(one))
             first = styles[0] if content is None else content
             shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
             found.size[one.name] = first.nc * math.prod(shape) * BYTES_PER_VALUE.get(first.kind, 4)
@@ -61,6 +61,8 @@ def preflight(
                 found.plans[one.name] = forecasts.words(one.job, first, shape, styles)
         except NstError as error:
             found.errors[one.name] = error
+        except OSError as error:  # a name that is too long, a disk that does not answer
+            found.errors[one.name] = InputError(f"a file of it cannot be looked at: {error.strerror or error}")
         on_job()
     return found
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -87,19 +87,36 @@ def leave(record: Record, home: Path) -> None:
 
 def left(home: Path) -> Iterator[Record]:
     """Those that lie there. One that cannot be read is none: it was written by another version or by hand."""
-    for path in sorted((home / "jobs").glob("*.json")):
-        try:
-            yield of_values(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            continue
+    for path in (*sorted((home / "jobs").glob("*.taken")), *sorted((home / "jobs").glob("*.json"))):
+        found = _read(path)
+        if found is not None:
+            yield found
+
+
+def take(home: Path) -> list[tuple[Path, Record]]:
+    """Those that lie there, with the files to remove once they are safe elsewhere; what is left meanwhile stays.
+
+    Files are renamed before they are read, so that a newer record of a job is never taken for the one that was read.
+    """
+    for path in (home / "jobs").glob("*.json"):
+        older = path.with_suffix(".taken")
+        if not older.exists():  # else of a process that was killed here; the newer one waits for the next time
+            path.replace(older)
+    found = ((path, _read(path)) for path in sorted((home / "jobs").glob("*.taken")))
+    return [(path, record) for path, record in found if record is not None]
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return of_values(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def one(name: str, home: Path) -> Record | None:
     """Of a job; None where there lies none."""
-    try:
-        return of_values(json.loads(_path(name, home).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    path = _path(name, home)
+    return _read(path) or _read(path.with_suffix(".taken"))
 
 
 def of_values(values: Mapping[str, Any]) -> Record:
@@ -117,9 +134,7 @@ def forget(name: str, home: Path) -> None:
 def sweep(home: Path) -> None:
     """Remove what killed processes left half-written in the folder of records."""
     for folder in (home / "jobs").glob(".*.part"):
-        for file in folder.iterdir():
-            file.unlink(missing_ok=True)
-        os.rmdir(folder)  # noqa: PTH106
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _path(name: str, home: Path) -> Path:

@@ -204,7 +204,7 @@ def _parameters(settings: SlurmSettings) -> dict[str, Any]:
         "cpus_per_task": settings.cpus,
         "array_parallelism": settings.at_once,
         "additional_parameters": {"requeue": True, **settings.more},
-        "setup": [f"export OMP_NUM_THREADS={settings.cpus}"],
+        "setup": [f"export OMP_NUM_THREADS={settings.cpus} PYTHONSAFEPATH=1"],
         "stderr_to_stdout": True,
     }
     for name in ("partition", "account", "qos"):

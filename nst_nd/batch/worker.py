@@ -74,8 +74,11 @@ def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should
 
 def in_record(message: str, job: Job) -> str:
     """A message without the folders of the job's files, whose names may be a patient's."""
-    for path in (*files_of(job), Path(job.output)):
-        message = message.replace(str(path), shown(path))
+    files = [file for path in (*files_of(job), Path(job.output)) for file in companions(path)]
+    for file in sorted({*files, *(file.absolute() for file in files)}, key=lambda file: -len(str(file))):
+        message = message.replace(str(file), shown(file))
+        if str(file.parent) not in (".", "/"):
+            message = message.replace(f"{file.parent}/", "")
     return message[:LONGEST_ERROR]
 
 

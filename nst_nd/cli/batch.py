@@ -127,20 +127,19 @@ def _complain(planned: Sequence[Planned], errors: dict[str, NstError]) -> None:
 
 
 def _ours(folder: Path) -> Any:
-    """Whether an output was begun by an earlier run."""
+    """Whether what lies at a job's output was made by an earlier run."""
+    from nst_nd.batch.coordinator import is_ours
     from nst_nd.batch.manifest import FILE, Part
     from nst_nd.batch.records import HOME
 
     home = folder / HOME
-    if not (home / FILE).is_file():
-        return lambda name: False  # noqa: ARG005
-    part = Part(home)
+    part = Part(home) if (home / FILE).is_file() else None
 
-    def begun(name: str) -> bool:
-        found = part.get(name)
-        return found is not None and found.attempts > 0
+    def ours(one: Planned) -> bool:
+        output = Path(one.job.output)
+        return is_ours(None if part is None else part.get(one.name), output)
 
-    return begun
+    return ours
 
 
 def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> int:
@@ -154,7 +153,10 @@ def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> 
 
     with ExitStack() as stack:
         shared = wanted.part is not None
-        home = stack.enter_context(locked(folder, f"lock-{wanted.part}".replace("/", "-of-") if shared else "lock"))
+        # parts share a folder with each other and with nothing else
+        home = stack.enter_context(locked(folder, "lock-parts", shared=shared))
+        _refuse_other_parts(folder, wanted.part)
+        stack.enter_context(locked(folder, f"lock-{wanted.part}".replace("/", "-of-") if shared else "lock"))
         ledger: Any = Part(home) if shared else stack.enter_context(opened(home))
         if shared:
             merge(folder)
@@ -191,6 +193,18 @@ def _warn_of_disk(folder: Path, need: int) -> None:
         check_disk(folder, need)
     except OutputError as error:
         print(f"warning: {error}", file=sys.stderr)
+
+
+def _refuse_other_parts(folder: Path, part: str | None) -> None:
+    """OutputError where parts of another number are at work: they cut the batch elsewhere."""
+    from nst_nd.batch.lock import at_work
+    from nst_nd.batch.records import HOME
+    from nst_nd.errors import OutputError
+
+    count = None if part is None else part.partition("/")[2]
+    for path in (folder / HOME).glob("lock-*-of-*"):
+        if not path.name.endswith(f"-of-{count}") and at_work(folder, path.name):
+            raise OutputError(f"{folder}: {path.name.removeprefix('lock-')} is at work; give the same number of parts")
 
 
 def merge(folder: Path) -> None:
@@ -233,14 +247,20 @@ def status(
     """
     del debug
     from nst_nd.batch.lock import at_work
-    from nst_nd.batch.manifest import counted, listed
+    from nst_nd.batch.manifest import Part, counted, listed
     from nst_nd.batch.records import HOME, STATES, left
 
     home = folder / HOME
     counts = dict.fromkeys(STATES, 0) | counted(home)
     more = {record.name: record for record in left(home)}
     live = at_work(folder)
-    shown = listed(home, ("failed",), 1_000_000 if failed else MOST_SHOWN)
+    shown = [r for r in listed(home, ("failed",), 1_000_000 if failed else MOST_SHOWN) if r.name not in more]
+    shown += [record for record in more.values() if record.state == "failed"]
+    for record in more.values():
+        before = Part(home).get(record.name, left=False)
+        if before is not None:
+            counts[before.state] -= 1
+        counts[record.state] += 1
     running = [*listed(home, ("running",), MOST_SHOWN), *(r for r in more.values() if r.state == "running")]
     if as_json:
         jobs = [_plain(record) for record in [*running, *shown]]

@@ -28,7 +28,6 @@ class Told:
         self.started = time.monotonic()
         self.bars = _Bars() if not quiet and sys.stderr.isatty() else None
         self.lines = not quiet and self.bars is None
-        self.warned = 0
 
     def __enter__(self) -> Told:
         self.write(event="begin")
@@ -55,7 +54,6 @@ class Told:
             error=record.error,
             warnings=list(record.warnings),
         )
-        self.warned += bool(record.warnings)
         if self.bars is not None:
             self.bars.on_job(record, tally)
         elif self.lines and record.state != "running":
@@ -85,7 +83,7 @@ class Told:
             "done": tally.done,
             "failed": tally.failed,
             "left": tally.left + tally.interrupted,
-            "warned": self.warned,
+            "warned": tally.warned,
             "seconds": round(tally.seconds, 3),
         }
         if as_json:
@@ -97,7 +95,7 @@ class Told:
             return ExitStatus.INTERRUPTED
         if tally.failed:
             return ExitStatus.SOME_FAILED
-        return ExitStatus.COMPUTATION if strict and self.warned else ExitStatus.DONE
+        return ExitStatus.COMPUTATION if strict and tally.warned else ExitStatus.DONE
 
     def _rest(self, tally: Tally) -> str:
         made = tally.done + tally.failed
@@ -113,7 +111,12 @@ class _Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.progress import TimeRemainingColumn as Left
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         self.progress = Progress(*columns, TextColumn("left"), Left(), console=Console(stderr=True))
         self.whole: Any = None
         self.jobs: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -28,7 +29,7 @@ def publishing(path: Path, *, overwrite: bool, folder_of: str | None = None) -> 
         refuse_existing(path, overwrite, folder_of)
         if not path.parent.is_dir():
             raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first")
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", suffix=".part", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=private_prefix(path), suffix=".part", dir=path.parent))
         yield folder / path.name
         _publish(folder, path, overwrite, folder_of)
     except OSError as error:
@@ -39,6 +40,11 @@ def publishing(path: Path, *, overwrite: bool, folder_of: str | None = None) -> 
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def private_prefix(path: Path) -> str:
+    """How the names of private folders for this path begin, and no others: those that end with .part are its."""
+    return f".{hashlib.sha256(path.name.encode(errors='surrogateescape')).hexdigest()[:20]}."
 
 
 def refuse_existing(path: Path, overwrite: bool, folder_of: str | None = None) -> None:
