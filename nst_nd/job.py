@@ -188,12 +188,7 @@ def _read(job: Job) -> _Inputs:
         rate = job.rate if suffix_of(Path(path)) in RATELESS else None
         return load(path, kind=job.kind, rate=rate, channels=job.channels)
 
-    _check_init(job)
-    suffixes = {suffix_of(path) for path in files_of(job)}
-    if job.rate is not None and not suffixes & set(RATELESS):
-        raise ConfigError(f"rate: is for {' and '.join(RATELESS)} files; the others say theirs")
-    if job.channels and not suffixes & set(_WITH_AXES):
-        raise ConfigError(f"channels: is for {', '.join(_WITH_AXES)} files")
+    check_options(job)
     content = None if job.content is None else read(job.content)
     styles = [Style(read(s.path), s.weight, None if s.mask is None else read(s.mask), s.labels) for s in job.style]
     init = None if job.init in INIT_WORDS else read(job.init)
@@ -202,7 +197,13 @@ def _read(job: Job) -> _Inputs:
     return _Inputs(content, styles, init, mask, labels, texture_size(job, styles[0].sample))
 
 
-def _check_init(job: Job) -> None:
+def check_options(job: Job) -> None:
+    """ConfigError where a key goes with none of the job's files, or names one that is not there."""
+    suffixes = {suffix_of(path) for path in files_of(job)}
+    if job.rate is not None and not suffixes & set(RATELESS):
+        raise ConfigError(f"rate: is for {' and '.join(RATELESS)} files; the others say theirs")
+    if job.channels and not suffixes & set(_WITH_AXES):
+        raise ConfigError(f"channels: is for {', '.join(_WITH_AXES)} files")
     if job.init not in INIT_WORDS and not Path(job.init).exists():
         raise ConfigError(f"init: got {job.init!r}; allowed: {', '.join(INIT_WORDS)} or a file that exists")
 

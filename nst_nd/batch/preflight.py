@@ -17,7 +17,7 @@ from nst_nd.domains.stylize import resolve
 from nst_nd.engine.memory import in_words
 from nst_nd.errors import ConfigError, InputError, NstError, OutputError
 from nst_nd.io import check_source, codec_for, outline
-from nst_nd.job import check_output, files_of, texture_size
+from nst_nd.job import check_options, check_output, files_of, texture_size
 from nst_nd.sample import Sample
 
 # bytes a value may take in an output, and what a batch writes beside its outputs
@@ -108,6 +108,7 @@ def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> t
     job, output = one.job, Path(one.job.output)
     _refuse_links(output, folder)
     check_output(output, files_of(job), overwrite=overwrite, make_folder=True)
+    check_options(job)
     content = None if job.content is None else headers.get(job.content, job)
     styles = [headers.get(style.path, job) for style in job.style]
     first = styles[0] if content is None else content
@@ -118,6 +119,9 @@ def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> t
         gray = first.kind == "image" and {style.nc, first.nc} == {1, 3}
         if style.nc != first.nc and first.kind != "audio" and not gray:
             raise refuse_channels(first, style, "choose files with as many")
+    for file, style in zip(job.style, styles, strict=True):
+        if file.mask is not None and headers.get(file.mask, job).shape != style.shape:
+            raise InputError(f"the style mask has shape {headers.get(file.mask, job).shape}, the style {style.shape}")
     for key in ("mask", "labels"):
         path = getattr(job, key)
         if path is not None and content is not None and headers.get(path, job).shape != content.shape:

@@ -97,10 +97,14 @@ def test_what_headers_tell(here):
         "  - {content: in/short.nii.gz, style: in/vol1.nii.gz, output: d.nii.gz}\n"
         "  - {content: in/img0.png, style: in/img1.png, output: e.wav}\n"
         "  - {content: in/img0.png, style: in/img1.png, output: f.png}\n"
-        "  - {content: in/img0.png, style: in/img1.png, output: g.png, style_layers: [relu9_9]}\n",
+        "  - {content: in/img0.png, style: in/img1.png, output: g.png, style_layers: [relu9_9]}\n"
+        "  - {content: in/img0.png, style: in/img1.png, output: h.png, rate: 5}\n"
+        "  - {content: in/img0.png, style: in/img1.png, output: i.png, init: in/none.png}\n"
+        "  - {content: in/img0.png, style: {path: in/img1.png, mask: in/none.png}, output: j.png}\n"
+        "  - {content: in/img0.png, style: {path: in/img1.png, mask: in/snd0.wav}, output: k.png}\n",
         plans=True,
     )
-    assert set(errors) == {"a.png", "b.png", "c.wav", "d.nii.gz", "e.wav", "g.png"}
+    assert set(errors) == {"a.png", "b.png", "c.wav", "d.nii.gz", "e.wav", "g.png", "h.png", "i.png", "j.png", "k.png"}
     assert "no such file" in errors["a.png"]
     assert "kind" in errors["b.png"]
     assert "relu9_9" in errors["g.png"]
