@@ -93,7 +93,8 @@ class Coordinator:
     def sort(self) -> None:
         """Find out what is to be done, from the manifest, records and sidecars; nothing is started."""
         if shutil.disk_usage(self.manifest.home).free > 2 * RESERVED:
-            (self.manifest.home / RESERVE).write_bytes(bytes(RESERVED))
+            with contextlib.suppress(OSError):  # a quota may be nearer than the end of the disk
+                (self.manifest.home / RESERVE).write_bytes(bytes(RESERVED))
         self.manifest.take_in()
         if isinstance(self.manifest, Manifest):  # then nobody else is at work
             records.sweep(self.manifest.home)

@@ -20,9 +20,9 @@ from nst_nd.io import check_source, codec_for, outline
 from nst_nd.job import check_options, check_output, files_of, texture_size
 from nst_nd.sample import Sample
 
-# bytes a value may take in an output, and what a batch writes beside its outputs
+# bytes that a value of an output may take, by kind
 BYTES_PER_VALUE = {"image": 2}
-BESIDE = 1 << 16
+MOST_BYTES_PER_VALUE = 4
 
 
 @dataclass
@@ -42,13 +42,11 @@ def preflight(
     *,
     overwrite: bool = False,
     plans: bool = False,
-    on_job: Callable[[], None] = lambda: None,
 ) -> Findings:
     """Look at every job's files and output.
 
     ours: whether what lies at its output was made by an earlier run of a batch, and may be replaced. plans: memory
-    plans too. on_job: called after each.
-    Raises OutputError where the disk cannot hold all outputs.
+    plans too.
     """
     headers, found, forecasts = Headers(), Findings(), Forecasts()
     for one in planned:
@@ -56,14 +54,13 @@ def preflight(
             content, styles = _checked(one, folder, headers, overwrite or ours(one))
             first = styles[0] if content is None else content
             shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
-            found.size[one.name] = first.nc * math.prod(shape) * BYTES_PER_VALUE.get(first.kind, 4)
+            found.size[one.name] = first.nc * math.prod(shape) * BYTES_PER_VALUE.get(first.kind, MOST_BYTES_PER_VALUE)
             if plans:
                 found.plans[one.name] = forecasts.words(one.job, first, shape, styles)
         except NstError as error:
             found.errors[one.name] = error
         except OSError as error:  # a name that is too long, a disk that does not answer
             found.errors[one.name] = InputError(f"a file of it cannot be looked at: {error.strerror or error}")
-        on_job()
     return found
 
 

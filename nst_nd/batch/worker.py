@@ -24,7 +24,7 @@ from nst_nd.batch import records
 from nst_nd.batch.records import Record, signature
 from nst_nd.config import Job
 from nst_nd.domains.shared import share
-from nst_nd.engine.memory import peak_resident
+from nst_nd.engine.memory import forget_peak, is_out_of_memory, peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.errors import ExitStatus, Interrupted, NstError
 from nst_nd.job import files_of, run_job
@@ -56,20 +56,26 @@ def serve(home: Path) -> None:
 def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should_stop: Callable[[], bool]) -> Record:
     """One job; what became of it also lies in `home` when this returns, unless the disk is full."""
     job, record = Job.model_validate(task["job"]), records.of_values(task["record"])
+    forget_peak()  # that of the jobs before
     try:
         ended = _done(job, record, task["overwrite"], on_step, should_stop)
     except Interrupted:
         ended = replace(record, state="interrupted", ended=time.time(), exit_status=ExitStatus.INTERRUPTED)
-    except NstError as error:
-        ended = record.failed(in_record(str(error), job), int(error.exit_status))
-    except MemoryError:
-        ended = record.failed("out of memory", int(ExitStatus.COMPUTATION))
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        ended = record.failed(in_record(f"unexpected {type(error).__name__}: {first}", job), int(ExitStatus.BUG))
+        ended = record.failed(*_explained(error, job))
     with contextlib.suppress(NstError):
         records.leave(ended, home)
     return ended
+
+
+def _explained(error: Exception, job: Job) -> tuple[str, int]:
+    """What a failed job's record says, and the exit code that it alone would have had."""
+    if isinstance(error, NstError):
+        return in_record(str(error), job), int(error.exit_status)
+    if is_out_of_memory(error):
+        return "out of memory", int(ExitStatus.COMPUTATION)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return in_record(f"unexpected {type(error).__name__}: {first}", job), int(ExitStatus.BUG)
 
 
 def in_record(message: str, job: Job) -> str:

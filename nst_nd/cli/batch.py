@@ -17,10 +17,11 @@ from nst_nd.cli import options as o
 from nst_nd.errors import ConfigError, ExitStatus, NstError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nst_nd.batch.executors import Executor
     from nst_nd.batch.expand import Planned
+    from nst_nd.batch.manifest import Ledger
     from nst_nd.batch.preflight import Findings
     from nst_nd.config import Batch, Job
     from nst_nd.marked_yaml import Marked
@@ -81,27 +82,29 @@ def perform(
     return _run(planned, folder, batch, wanted)
 
 
-def look(job: Job, folder: Path, *, overwrite: bool, as_json: bool) -> int:
+def look(job: Job, folder: Path, *, overwrite: bool, quiet: bool, as_json: bool) -> int:
     """--dry-run of a single job."""
     from nst_nd.batch.expand import Planned
 
-    return _look([Planned(Path(job.output).name, job, "")], folder, overwrite=overwrite, quiet=False, as_json=as_json)
+    planned = [Planned(Path(job.output).name, job, "")]
+    return _look(planned, folder, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 def _look(planned: list[Planned], folder: Path, *, overwrite: bool, quiet: bool, as_json: bool) -> int:
     from nst_nd.batch.preflight import check_disk, preflight
 
     found = preflight(planned, folder, _ours(folder), overwrite=overwrite, plans=True)
-    check_disk(folder, sum(found.size.values()))
+    need = sum(found.size.get(one.name, 0) for one in planned if not Path(one.job.output).exists())
     if as_json:
         jobs = [_described(one, found) for one in planned]
-        print(json.dumps({"jobs": jobs, "errors": len(found.errors), "output_bytes": sum(found.size.values())}))
+        print(json.dumps({"jobs": jobs, "errors": len(found.errors), "output_bytes": need}))
     elif not quiet:
         for one in planned:
             if one.name in found.plans:
                 print(f"{one.job.output}\n    {_inputs(one)}\n    memory: {found.plans[one.name]}")
     _complain(planned, found.errors)
     print(f"{len(planned)} jobs, {len(found.errors)} of them cannot be done", file=sys.stderr)
+    check_disk(folder, need)
     first = next(iter(found.errors.values()), None)
     return ExitStatus.DONE if first is None else int(first.exit_status)
 
@@ -126,7 +129,7 @@ def _complain(planned: Sequence[Planned], errors: dict[str, NstError]) -> None:
         print(f"(and {len(wrong) - MOST_SHOWN} more)", file=sys.stderr)
 
 
-def _ours(folder: Path) -> Any:
+def _ours(folder: Path) -> Callable[[Planned], bool]:
     """Whether what lies at a job's output was made by an earlier run."""
     from nst_nd.batch.coordinator import is_ours
     from nst_nd.batch.manifest import FILE, Part
@@ -157,7 +160,7 @@ def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> 
         home = stack.enter_context(locked(folder, "lock-parts", shared=shared))
         _refuse_other_parts(folder, wanted.part)
         stack.enter_context(locked(folder, f"lock-{wanted.part}".replace("/", "-of-") if shared else "lock"))
-        ledger: Any = Part(home) if shared else stack.enter_context(opened(home))
+        ledger: Ledger = Part(home) if shared else stack.enter_context(opened(home))
         if shared:
             merge(folder)
         cancel_left(home)

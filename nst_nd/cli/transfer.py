@@ -177,7 +177,8 @@ def run(
             only or [], part, retry_failed, overwrite, dry_run, workers, named, strict, quiet, as_json=as_json
         )
         return perform(job, marked, folder, sets or [], given, wanted)
-    for option, value in (("--part", part), ("--only", only), ("--workers", workers), ("--executor", executor)):
+    of_batches = {"--part": part, "--only": only, "--workers": workers, "--executor": executor}
+    for option, value in {**of_batches, "--retry-failed": retry_failed or None}.items():
         if value is not None:
             raise ConfigError(f"{option}: is for a batch, and {job} holds one job")
     draft = Draft.of_values(job.parent, marked.value, marked.where)
@@ -192,7 +193,7 @@ def run(
     if dry_run:
         from nst_nd.cli.batch import look
 
-        return look(placed, folder, overwrite=overwrite, as_json=as_json)
+        return look(placed, folder, overwrite=overwrite, quiet=quiet, as_json=as_json)
     return _perform(
         placed, overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json, make_folder=True
     )

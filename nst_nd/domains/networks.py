@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -62,7 +63,8 @@ def build_networks(
         if own[0] or own[1]:
             label = f"{spec.prefix}." if several else ""
             wanted = [*own[0], *own[1]]
-            networks.append(Network(label, _made(spec, settings, nc, ndim, pool_kernel, rates, wanted), *own))
+            asked = (spec, settings, nc, ndim, pool_kernel, rates, wanted)
+            networks.append(Network(label, _made(*asked), *own))
     known = {spec.prefix for spec in settings.extractor}
     lost = [layer for layer in (*content, *style) if several and layer.split(".", 1)[0] not in known]
     if lost:
@@ -82,26 +84,17 @@ def _own_layers(layers: dict[str, float], prefix: str, several: bool) -> dict[st
     return {name.split(".", 1)[1]: w for name, w in layers.items() if name.startswith(f"{prefix}.")}
 
 
-def _made(
-    spec: ExtractorSettings,
-    settings: Settings,
-    nc: int,
-    ndim: int,
-    pool_kernel: tuple[int, ...] | None,
-    rates: Sequence[float | None],
-    layers: Sequence[str],
-) -> Extractor:
-    """Cut after its deepest layer in use; the one of an earlier job of this process where it has the same arguments."""
+def _made(spec: ExtractorSettings, settings: Settings, *rest: Any) -> Extractor:
+    """What _build makes of these, cut after its deepest layer in use; that of an earlier job where nothing differs."""
+    layers = rest[-1]
 
     def make() -> Extractor:
-        return _build(spec, settings, nc, ndim, pool_kernel, rates, layers).until(layers)
+        return _build(spec, settings, *rest).until(layers)
 
     keeper = shared()
     if keeper is None or spec.name == "module":  # the file of its weights may have changed
         return make()
-    of_settings = settings.pooling, settings.padding, settings.pool_kernel
-    key = repr((spec.model_dump_json(), of_settings, nc, ndim, pool_kernel, tuple(rates), sorted(layers)))
-    return keeper.network(key, make)
+    return keeper.network(repr((spec, settings.pooling, settings.padding, settings.pool_kernel, rest)), make)
 
 
 def _build(

@@ -29,7 +29,6 @@ def test_defaults_matrix_globs_and_templates(here):
     )
     assert len(found) == 2 * 4 + 2 * 2
     assert found[0].name == "img0_img3_1_0.png"
-    assert found[3].name == "img1_img3_1_0.png" or found[3].job.seed in (0, 7)
     assert {one.name for one in found[:8]} == {
         f"img{i}_img3_{w}_{s}.png" for i in (0, 1) for w in ("1", "2.5") for s in (0, 7)
     }
