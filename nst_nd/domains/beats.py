@@ -119,6 +119,8 @@ def _aligned(leads: NDArray[np.float64], places: NDArray[np.intp], near: int) ->
 
 def beats_of(sample: Sample) -> Beats | None:
     """The beats of an ECG in mV; None with fewer than FEWEST whole ones."""
+    from scipy.ndimage import gaussian_filter1d
+
     rate = sample.grid.rate or 1.0
     peaks = r_peaks(sample)
     if len(peaks) < FEWEST:
@@ -137,7 +139,8 @@ def beats_of(sample: Sample) -> Beats | None:
         places = zip((whole - before).tolist(), later.tolist(), strict=True)
         cut = np.stack([_levelled(_cut(data, start, before + after, late), end) for start, late in places])
         median = np.median(cut, axis=0)
-        later += [_lag(beat[:, near], median[:, near]) for beat in cut]
+        calm, model = (gaussian_filter1d(x, CALM_S * rate, axis=-1, mode="nearest")[..., near] for x in (cut, median))
+        later += [_lag(beat, model) for beat in calm]
     alike = _alike(cut, median, rate)
     if alike.sum() < FEWEST:
         return None
@@ -182,7 +185,10 @@ def _moved(signal: NDArray[np.float64], later: float) -> NDArray[np.float64]:
 
 
 def _lag(beat: NDArray[np.float64], model: NDArray[np.float64]) -> float:
-    """By how many samples, one at most, a beat comes after a model: the top of a parabola through correlations."""
+    """By how many samples, one at most, a beat comes after a model: the top of a parabola through correlations.
+
+    Both without what is faster than a QRS complex: slopes are mostly that, in noise.
+    """
     steps = np.diff(beat, axis=1), np.diff(model, axis=1)  # slopes: a baseline has none
     inner = steps[1][:, 1:-1]
     early, here, late = (float((steps[0][:, k : k + inner.shape[1]] * inner).sum()) for k in range(3))

@@ -81,6 +81,23 @@ def test_what_is_drawn_is_the_beat_and_what_is_synchronous_is_found():
     assert np.abs(median_beat(left, beats)).max() < 0.01 < 0.05 < np.abs(added).max()
 
 
+def test_beats_of_one_lead_are_aligned_in_noise_as_without_it():
+    clean, _ = recording(0, 0.0, rate=1000.0)
+    one = clean.replace(data=clean.data[1:2], channels=("II",))
+    white = np.random.default_rng(4).standard_normal(one.data.shape)
+    noise = 0.02 * white / white.std()
+    noisy = one.replace(data=(one.data + noise).astype(np.float32))
+    left = noisy.data - beats_of(noisy).drawn(noisy.shape[0])
+
+    def qrs(data):
+        waves = np.abs(np.fft.rfft(data[0] * np.hanning(data.shape[1]))) ** 2
+        f = np.fft.rfftfreq(data.shape[1], 1e-3)
+        return float(waves[(f > 8) & (f < 30)].mean())
+
+    # what badly aligned beats leave lies there
+    assert qrs(left) < 1.2 * qrs(noise)
+
+
 @pytest.mark.parametrize("method", ["spectral", "both"])
 @pytest.mark.parametrize(
     ("own", "goal"),
