@@ -1,6 +1,6 @@
 """Throughput of a batch: two workers of one thread each against one of one thread, and against one on both cores.
 
-    python benchmarks/workers.py [--jobs 24] [--edge 96] [--iterations 20] [--rounds 3]
+    python benchmarks/workers.py [--jobs 12] [--edge 128] [--iterations 60] [--rounds 3]
 
 Small images with the image preset's VGG-19, through `nst-nd run`. What is compared is the seconds of the whole run once
 the jobs are known, the start of the workers included; ways take turns, and medians of the rounds are quoted. Every
@@ -57,9 +57,9 @@ def run(folder: Path, workers: int, threads: int) -> tuple[float, dict[str, byte
 def main() -> None:
     """The table and the verdicts."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=24)
-    parser.add_argument("--edge", type=int, default=96)
-    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=12)
+    parser.add_argument("--edge", type=int, default=128)
+    parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("results/bench/workers.csv"))
     arguments = parser.parse_args()

@@ -21,7 +21,7 @@ from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks
 from nst_nd.engine.objective import Objective, SignalTerm
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
-from nst_nd.engine.plan import Demand, Plan, halved, history_dtype, make_plan, tiled_plan
+from nst_nd.engine.plan import FRAGMENTED, Demand, Plan, halved, history_dtype, make_plan, tiled_plan
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
 from nst_nd.engine.state import gather_state, restore, row_of, step_of
 from nst_nd.engine.stream import Engine
@@ -97,7 +97,10 @@ class Transfer:
         self.saved = None if keeper is None else keeper.load()
         self.scales = self._scales(self.saved[1]["plans"] if self.saved else None)
         self._say(self.scales[-1], on_plan)
-        if self.settings.max_memory is not None:
+        # where there is room for a heap that holds twice what is in use, it may keep its pages, which is faster
+        if self.settings.max_memory is not None and not all(
+            scale.plan.untiled and FRAGMENTED * scale.plan.predicted <= self.available for scale in self.scales
+        ):
             return_large_blocks()
 
     def run(
@@ -170,12 +173,12 @@ class Transfer:
             left = len(settings.scales) - len(sizes)
             self.notes.append(f"{left} coarse scale(s) left out: smaller than the network's stride")
         steps = share_iterations(settings.iterations, [share for _, share in sizes], len(full))
-        available, self.had = room(settings.max_memory, self.device, self.team)
+        self.available, self.had = room(settings.max_memory, self.device, self.team)
         found = []
         for i, ((size, share), count) in enumerate(zip(sizes, steps, strict=True)):
             split = split_for(extractors, size, self.team.count)
             demand = self._demand(size, share, split)
-            plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, available)
+            plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, self.available)
             found.append(_Scale(size, share, count, split, demand, plan))
         return found
 
