@@ -176,7 +176,8 @@ def identity_of(job: Any, files: list[dict[str, Any]], processes: int) -> dict[s
 
     How much memory there is does not belong to it: the checkpoint has the plan.
     """
-    settings = job.model_dump(mode="json", exclude={"output", "max_memory", "content", "style", "mask", "labels"})
+    elsewhere = {"output", "max_memory", "processes", "content", "style", "mask", "labels"}
+    settings = job.model_dump(mode="json", exclude=elsewhere)
     settings["style"] = [style.model_dump(mode="json", exclude={"path", "mask"}) for style in job.style]
     inputs = {f"{i} {file['role']}": digest_of(file) for i, file in enumerate(files)}
     return {

@@ -54,6 +54,11 @@ class Job(Settings):
     duration: Positive | None = Field(None, description="texture of a signal: seconds")
     kind: Kind | None = Field(None, description="kind of signal of files that do not say, such as NPY")
     rate: Positive | None = Field(None, description="Hz, for CSV and NPY files that carry no time")
+    processes: PositiveInt = Field(
+        1,
+        description="in a batch: processes that do the job together, each with a GPU or its share of the cores; for a "
+        "volume too large for one (a single job is started with torchrun)",
+    )
     channels: bool = Field(False, description="the last axis of a 4-D NIfTI holds channels")
 
     @field_validator("style", mode="before")

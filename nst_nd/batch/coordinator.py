@@ -121,6 +121,8 @@ class Coordinator:
                 self.todo.append((one, found))
             if found != before:
                 fresh.append(found)
+        # those that want the whole machine come last, see Executor.takes
+        self.todo = deque(sorted(self.todo, key=lambda one: one[0].job.processes > 1))
         digests.keep()
         self._put(fresh)
 
@@ -133,7 +135,7 @@ class Coordinator:
                 self._put([replace(r, state="interrupted") for _, r in self.todo if r.state == "running"])
                 self.todo.clear()
                 executor.stop()
-            while self.todo and executor.free() > 0:
+            while self.todo and executor.takes(self.todo[0][0].job):
                 self._start(*self.todo.popleft(), executor)
                 running += 1
             for event in executor.events(0.2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -14,13 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, runtime_checkable
 
+from nst_nd.batch.group import WORKER, start
 from nst_nd.batch.records import Record, of_values
 from nst_nd.config import Job
 
 # how long workers are given to end the step that they are at, when asked to stop; afterwards they are killed
 PATIENCE = 60.0
-# above this layer, since it sets up a process as the command line does
-WORKER = "nst_nd.cli.worker"
+# seconds in which processes that did a job together leave
+GRACE = 15.0
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ class Event:
 class Executor(Protocol):
     """Does tasks somewhere, several at a time."""
 
-    def free(self) -> int:
-        """How many more tasks it would start now."""
+    def takes(self, job: Job) -> bool:
+        """Whether it would start this job now."""
 
     def submit(self, task: Task) -> None:
-        """Start one; only where `free` says so."""
+        """Start one; only where `takes` says so."""
 
     def events(self, seconds: float) -> Iterator[Event]:
         """What happened, after waiting for at most so long."""
@@ -73,14 +75,16 @@ class _Worker:
     process: subprocess.Popen[bytes]
     number: int
     task: Task | None = None
+    together: bool = False  # processes that are there for one job
     heard: bytes = b""
 
 
 class LocalExecutor:
     """Processes on this machine, each with its share of the cores or a GPU, and of the memory; they live for many jobs.
 
-    home: where records go. workers: how many. gpus: of them each gets one, in turn. memory: bytes of each worker, None:
-    as the job says. A worker that dies is replaced by the next task.
+    home: where records go. workers: how many. gpus: of them each gets one, in turn. memory: bytes of all workers
+    together; None: as the jobs say. A worker that dies is replaced by the next task. A job that several processes do
+    together has the machine for itself.
     """
 
     def __init__(self, home: Path, workers: int, *, gpus: int = 0, memory: int | None = None) -> None:
@@ -89,18 +93,24 @@ class LocalExecutor:
         self.workers: dict[int, _Worker] = {}
         self.stopped: float | None = None
 
-    def free(self) -> int:
+    def takes(self, job: Job) -> bool:
         """See Executor."""
-        if self.stopped is not None:
-            return 0
-        return self.count - sum(worker.task is not None for worker in self.workers.values())
+        busy = [worker for worker in self.workers.values() if worker.task is not None or worker.together]
+        if self.stopped is not None or any(worker.together for worker in busy):
+            return False
+        return not busy if job.processes > 1 else len(busy) < self.count
 
     def submit(self, task: Task) -> None:
         """See Executor."""
+        sharing = self.count if task.job.processes == 1 else task.job.processes
+        if self.memory is not None and task.job.max_memory is None and sharing > 1:
+            limit = str(self.memory // sharing)
+            task = Task(task.job.model_copy(update={"max_memory": limit}), task.record, task.overwrite)
+        if task.job.processes > 1:
+            self._start_together(task)
+            return
         worker = next((w for w in self.workers.values() if w.task is None), None) or self._started()
         worker.task = task
-        if self.memory is not None and task.job.max_memory is None:
-            task = Task(task.job.model_copy(update={"max_memory": str(self.memory)}), task.record, task.overwrite)
         try:
             _pipe(worker.process.stdin).write(f"{task.words()}\n".encode())
             _pipe(worker.process.stdin).flush()
@@ -134,17 +144,40 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See Executor."""
+        self._end_all()
+        self.selector.close()
+
+    def _end_all(self) -> None:
         for worker in self.workers.values():
+            if (
+                worker.together
+            ):  # they end when nobody speaks to them any more; killed, torchrun would leave them behind
+                with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
+                    _pipe(worker.process.stdin).close()
+                    worker.process.wait(GRACE)
             worker.process.kill()
         for worker in self.workers.values():
             worker.process.wait()
+            self.selector.unregister(_pipe(worker.process.stdout))
             for pipe in (worker.process.stdin, worker.process.stdout):
                 try:
                     _pipe(pipe).close()
                 except BrokenPipeError:
                     continue
         self.workers.clear()
-        self.selector.close()
+
+    def _start_together(self, task: Task) -> None:
+        self._end_all()  # idle ones, which hold memory
+        with (self.home / "workers.log").open("ab") as log:
+            process = start(
+                self.home,
+                task.words(),
+                task.job.processes,
+                cores=cores(),
+                stdout=subprocess.PIPE,
+                stderr=log.fileno(),
+            )
+        self._watched(_Worker(process, 0, task, together=True))
 
     def _heard(self, worker: _Worker, said: dict[str, Any]) -> Iterator[Event]:
         task = worker.task
@@ -180,9 +213,11 @@ class LocalExecutor:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is the coordinator's to answer
             )
-        worker = _Worker(process, number)
-        self.workers[number] = worker
-        self.selector.register(_pipe(process.stdout), selectors.EVENT_READ, worker)
+        return self._watched(_Worker(process, number))
+
+    def _watched(self, worker: _Worker) -> _Worker:
+        self.workers[worker.number] = worker
+        self.selector.register(_pipe(worker.process.stdout), selectors.EVENT_READ, worker)
         return worker
 
 

@@ -10,6 +10,7 @@ from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.networks import build_networks
 from nst_nd.domains.stylize import resolve
+from nst_nd.domains.targets import split_for
 from nst_nd.engine.memory import room
 from nst_nd.engine.plan import Demand, make_plan
 from nst_nd.engine.team import ALONE
@@ -37,9 +38,8 @@ class Forecasts:
                 settings.pop(key, None)
         sizes = [tuple(style.shape) for style in styles]
         rates = [sample.grid.rate for sample in (first, *styles)]
-        key = repr(
-            (sorted(settings.items(), key=str), first.kind, first.nc, tuple(shape), sizes, rates, bool(job.content))
-        )
+        about = (first.kind, first.nc, tuple(shape), sizes, rates, bool(job.content), job.processes)
+        key = repr((sorted(settings.items(), key=str), about))
         if key not in self.known:
             self.known[key] = _words(job, first, tuple(shape), sizes, rates)
         return self.known[key]
@@ -56,6 +56,8 @@ def _words(
     branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in networks)
     device = torch.device("cpu") if settings.device == "cpu" else pick_device(settings.device)
     available, _ = room(settings.max_memory, device, ALONE)
+    if settings.max_memory is None and device.type == "cpu":
+        available //= job.processes
     demand = Demand(
         branches,
         shape,
@@ -63,9 +65,11 @@ def _words(
         optimizer=settings.optimizer,
         history=settings.history,
         masks=MASKS if first.kind == "volume" else 0,
+        split=split_for([network.extractor for network in networks], shape, job.processes),
         smoothed=bool(settings.lock_mm) or first.kind == "audio",
         accelerator=device.type == "cuda",
         keeps_pages=device.type == "cpu" and settings.max_memory is None,
         styles=tuple(sizes),
     )
-    return make_plan(demand, available).words()
+    words = make_plan(demand, available).words()
+    return words if job.processes == 1 else f"each of {job.processes} processes: {words}"

@@ -19,7 +19,7 @@ from typing import Any
 from nst_nd.batch import records
 from nst_nd.batch.executors import Event, Task
 from nst_nd.checkpoint import EVERY
-from nst_nd.config import SlurmSettings
+from nst_nd.config import Job, SlurmSettings
 from nst_nd.engine.memory import bytes_of
 from nst_nd.errors import ComputationError, ConfigError
 
@@ -43,9 +43,16 @@ class Work:
     def __call__(self) -> str:
         """The job; its name."""
         os.environ.setdefault(EVERY, CHECKPOINT_SECONDS)
+        from nst_nd.batch.executors import cores
+        from nst_nd.batch.group import start
         from nst_nd.batch.worker import do
 
-        return do(json.loads(self.words), Path(self.home), lambda step: None, lambda: False).name  # noqa: ARG005
+        task = json.loads(self.words)
+        count = task["job"].get("processes", 1)
+        if count == 1:
+            return do(task, Path(self.home), lambda step: None, lambda: False).name  # noqa: ARG005
+        start(Path(self.home), self.words, count, cores=cores()).wait()
+        return str(task["record"]["name"])
 
     def checkpoint(self) -> Any:
         """What submitit queues again: the same, which goes on from the checkpoint beside the output."""
@@ -80,9 +87,10 @@ class SlurmExecutor:
         self.asked = 0.0
         self.stopped = False
 
-    def free(self) -> int:
-        """See Executor."""
-        return 0 if self.stopped else MOST_AT_ONCE - len(self.sent) - len(self.waiting)
+    def takes(self, job: Job) -> bool:
+        """See Executor; a task has the processes of its job."""
+        del job
+        return not self.stopped and len(self.sent) + len(self.waiting) < MOST_AT_ONCE
 
     def submit(self, task: Task) -> None:
         """See Executor: sent as part of an array when events are next asked for."""

@@ -26,6 +26,7 @@ from nst_nd.config import Job
 from nst_nd.domains.shared import share
 from nst_nd.engine.memory import forget_peak, is_out_of_memory, peak_resident
 from nst_nd.engine.optimise import Step
+from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ExitStatus, Interrupted, NstError
 from nst_nd.job import files_of, run_job
 from nst_nd.sidecar import companions, shown, sidecar_of
@@ -41,30 +42,45 @@ def serve(home: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     share()
-    # what libraries print must not get between the lines
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
+    answers = own_answers()
     tasks: queue.Queue[dict[str, Any]] = queue.Queue()
     stopping = threading.Event()
-    threading.Thread(target=_listen, args=(sys.stdin, tasks, stopping), daemon=True).start()
+    threading.Thread(target=hear, args=(sys.stdin, tasks.put, stopping), daemon=True).start()
     while True:
         task = tasks.get()
-        record = do(task, home, _teller(answers), stopping.is_set)
+        record = do(task, home, teller(answers), stopping.is_set)
         print(json.dumps({"ended": asdict(record)}), file=answers, flush=True)
 
 
-def do(task: dict[str, Any], home: Path, on_step: Callable[[Step], None], should_stop: Callable[[], bool]) -> Record:
-    """One job; what became of it also lies in `home` when this returns, unless the disk is full."""
+def own_answers() -> TextIO:
+    """Standard output, for answers alone: what libraries print goes to standard error, not between the lines."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return answers
+
+
+def do(
+    task: dict[str, Any],
+    home: Path,
+    on_step: Callable[[Step], None],
+    should_stop: Callable[[], bool],
+    team: Team = ALONE,
+) -> Record:
+    """One job; what became of it also lies in `home` when this returns, unless the disk is full.
+
+    team: the processes that do it together; the first one leaves the record.
+    """
     job, record = Job.model_validate(task["job"]), records.of_values(task["record"])
     forget_peak()  # that of the jobs before
     try:
-        ended = _done(job, record, task["overwrite"], on_step, should_stop)
+        ended = _done(job, record, task["overwrite"], on_step, should_stop, team)
     except Interrupted:
         ended = replace(record, state="interrupted", ended=time.time(), exit_status=ExitStatus.INTERRUPTED)
     except Exception as error:
         ended = record.failed(*_explained(error, job))
-    with contextlib.suppress(NstError):
-        records.leave(ended, home)
+    if team.rank == 0:
+        with contextlib.suppress(NstError):
+            records.leave(ended, home)
     return ended
 
 
@@ -95,7 +111,12 @@ def signatures(output: Path) -> dict[str, str]:
 
 
 def _done(
-    job: Job, record: Record, overwrite: bool, on_step: Callable[[Step], None], should_stop: Callable[[], bool]
+    job: Job,
+    record: Record,
+    overwrite: bool,
+    on_step: Callable[[Step], None],
+    should_stop: Callable[[], bool],
+    team: Team,
 ) -> Record:
     done = run_job(
         job,
@@ -105,8 +126,10 @@ def _done(
         should_stop=should_stop,
         resume=True,
         whole=True,
+        team=team,
     )
-    assert done is not None  # there is one process
+    if done is None:  # the first process has the result
+        return record
     found = done.record
     return replace(
         record,
@@ -120,17 +143,19 @@ def _done(
     )
 
 
-def _listen(lines: TextIO, tasks: queue.Queue[dict[str, Any]], stopping: threading.Event) -> None:
+def hear(lines: TextIO, take: Callable[[dict[str, Any]], None], stopping: threading.Event) -> None:
+    """What the coordinator says, until it is gone; then this process ends at once."""
     for line in lines:
         said = json.loads(line)
         if "stop" in said:
             stopping.set()
         else:
-            tasks.put(said)
+            take(said)
     os._exit(0)
 
 
-def _teller(answers: TextIO) -> Callable[[Step], None]:
+def teller(answers: TextIO) -> Callable[[Step], None]:
+    """Says how far a job is, now and then."""
     last = 0.0
 
     def tell(step: Step) -> None:

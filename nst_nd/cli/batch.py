@@ -231,7 +231,7 @@ def _executor(home: Path, batch: Batch, wanted: Wanted) -> Executor:
         return SlurmExecutor(home, batch.slurm)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     count = wanted.workers or batch.workers or gpus or max(1, cores() // 4)
-    memory = None if count == 1 or gpus else int(SHARE_OF_FREE * whole_memory() / count)
+    memory = None if gpus else int(SHARE_OF_FREE * whole_memory())
     return LocalExecutor(home, count, gpus=gpus, memory=memory)
 
 

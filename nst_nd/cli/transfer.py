@@ -250,6 +250,11 @@ def _perform(
 
     try:
         with joined(job.device) as team, stopping() as should_stop:
+            if job.processes not in (1, team.count):
+                raise ConfigError(
+                    f"processes: got {job.processes}, and there are {team.count}; start this job with "
+                    f"torchrun --nproc-per-node {job.processes} -m nst_nd ..., or as part of a batch"
+                )
             silent = quiet or team.rank > 0
             with progress(quiet=silent or as_json) as on_step:
                 done = run_job(

@@ -1,7 +1,8 @@
-"""python -m nst_nd.cli.worker HOME: a process of a batch, see nst_nd/batch/worker.py."""
+"""python -m nst_nd.cli.worker HOME: a process of a batch, see nst_nd/batch/worker.py and group.py."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from nst_nd.cli.process import keep_pages
 
 if __name__ == "__main__":
     keep_pages()
+    from nst_nd.batch.group import TASK, serve_together
     from nst_nd.batch.worker import serve
 
-    serve(Path(sys.argv[1]))
+    (serve_together if TASK in os.environ else serve)(Path(sys.argv[1]))

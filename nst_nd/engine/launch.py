@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 
 from nst_nd.engine.team import ALONE, Team
-from nst_nd.errors import ComputationError
+from nst_nd.errors import ComputationError, ConfigError
 
 # the slowest single step that one process may wait for another
 PATIENCE = timedelta(hours=2)
@@ -21,7 +21,7 @@ def joined(device: str = "auto") -> Iterator[Team]:
     """The team of this process while the block runs: ALONE unless torchrun says otherwise by WORLD_SIZE.
 
     NCCL where the work is on GPUs (one for each process), gloo elsewhere.
-    Raises ComputationError where the others cannot be reached.
+    Raises ConfigError where there are fewer GPUs, ComputationError where the others cannot be reached.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if count == 1:
@@ -29,6 +29,9 @@ def joined(device: str = "auto") -> Iterator[Team]:
         return
     on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpus:
+        here, there = int(os.environ.get("LOCAL_WORLD_SIZE", str(count))), torch.cuda.device_count()
+        if here > there:
+            raise ConfigError(f"{here} processes on this machine, which has {there} GPUs; allowed: one for each GPU")
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
