@@ -56,6 +56,9 @@ class Tally:
 class Listener(Protocol):
     """Who is told of a run."""
 
+    def on_look(self, number: int, tally: Tally) -> None:
+        """So many jobs have been looked at before anything is started, which takes long where inputs are hashed."""
+
     def on_job(self, record: Record, tally: Tally) -> None:
         """A job started or ended."""
 
@@ -66,6 +69,7 @@ class Listener(Protocol):
 class Coordinator:
     """One run of a batch. planned: the jobs, of which only those that are missing or changed are done.
 
+    whole: whether these are all jobs of the batch; then what is not done of others is forgotten.
     errors: of jobs that cannot be done. retry_failed: whether jobs whose inputs could not be used
     are tried again, though nothing has changed; others that failed are in any case.
     """
@@ -78,11 +82,12 @@ class Coordinator:
         *,
         overwrite: bool = False,
         retry_failed: bool = False,
+        whole: bool = False,
         listener: Listener,
     ) -> None:
         self.planned, self.manifest, self.errors = planned, manifest, dict(errors)
         self.by_name = {one.name: one for one in planned}
-        self.overwrite, self.retry_failed = overwrite, retry_failed
+        self.overwrite, self.retry_failed, self.whole = overwrite, retry_failed, whole
         self.listener = listener
         self.tally = Tally(len(planned))
         self.tries: dict[str, int] = {}
@@ -98,8 +103,12 @@ class Coordinator:
         self.manifest.take_in()
         if isinstance(self.manifest, Manifest):  # then nobody else is at work
             records.sweep(self.manifest.home)
+            if self.whole:
+                with contextlib.suppress(ComputationError):  # a full disk: next time
+                    self.manifest.keep_only(self.by_name)
         digests, fresh = Digests(self.manifest), []
-        for one in self.planned:
+        for number, one in enumerate(self.planned):
+            self.listener.on_look(number, self.tally)
             before = self.manifest.get(one.name)
             try:
                 request = digests.request(one)

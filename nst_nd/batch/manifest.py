@@ -60,6 +60,14 @@ class Manifest:
             path.unlink(missing_ok=True)
         return [record for _, record in found]
 
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Forget what is not done of all other jobs: nobody asks for them any more."""
+        query = "CREATE TEMP TABLE IF NOT EXISTS asked (name TEXT PRIMARY KEY)"
+        self._write(query, [()])
+        self._write("INSERT OR IGNORE INTO asked VALUES (?)", [(name,) for name in names])
+        self._write("DELETE FROM jobs WHERE state != 'done' AND name NOT IN (SELECT name FROM asked)", [()])
+        self._write("DROP TABLE asked", [()])
+
     def ended(self, name: str) -> Record | None:
         """What its worker left of a job; None where it left nothing."""
         self.take_in()

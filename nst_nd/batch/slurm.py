@@ -51,7 +51,9 @@ class Work:
         count = task["job"].get("processes", 1)
         if count == 1:
             return do(task, Path(self.home), lambda step: None, lambda: False).name  # noqa: ARG005
-        start(Path(self.home), self.words, count, cores=cores()).wait()
+        # what the task's script sets is for one process
+        threads = int(os.environ.pop("OMP_NUM_THREADS", cores()))
+        start(Path(self.home), self.words, count, cores=threads).wait()
         return str(task["record"]["name"])
 
     def checkpoint(self) -> Any:

@@ -1,4 +1,4 @@
-"""What `run` does with a batch, and `status`."""
+"""What `run` does with a batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from nst_nd.cli import options as o
 from nst_nd.errors import ConfigError, ExitStatus, NstError
 
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from nst_nd.config import Batch, Job
     from nst_nd.marked_yaml import Marked
 
-# problems and running jobs that are shown at once
+# problems that are shown at once
 MOST_SHOWN = 20
 # seconds that a part waits for the others to take records in
 PATIENCE = 60.0
@@ -173,6 +170,7 @@ def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> 
             found.errors,
             overwrite=wanted.overwrite,
             retry_failed=wanted.retry_failed,
+            whole=not shared and not wanted.only,
             listener=told,
         )
         coordinator.sort()
@@ -233,54 +231,3 @@ def _executor(home: Path, batch: Batch, wanted: Wanted) -> Executor:
     count = wanted.workers or batch.workers or gpus or max(1, cores() // 4)
     memory = None if gpus else int(SHARE_OF_FREE * whole_memory())
     return LocalExecutor(home, count, gpus=gpus, memory=memory)
-
-
-def status(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="The folder of a batch.")],
-    failed: Annotated[bool, typer.Option("--failed", help="List every job that failed, with its error.")] = False,
-    as_json: o.Json = False,
-    debug: o.Debug = False,
-) -> int:
-    """How far a batch is: jobs done, at work, failed, and why.
-
-    \b
-    nst-nd status cohort/
-    watch nst-nd status cohort/
-    nst-nd status cohort/ --failed --json
-    """
-    del debug
-    from nst_nd.batch.lock import at_work
-    from nst_nd.batch.manifest import Part, counted, listed
-    from nst_nd.batch.records import HOME, STATES, left
-
-    home = folder / HOME
-    counts = dict.fromkeys(STATES, 0) | counted(home)
-    more = {record.name: record for record in left(home)}
-    live = at_work(folder)
-    shown = [r for r in listed(home, ("failed",), 1_000_000 if failed else MOST_SHOWN) if r.name not in more]
-    shown += [record for record in more.values() if record.state == "failed"]
-    for record in more.values():
-        before = Part(home).get(record.name, left=False)
-        if before is not None:
-            counts[before.state] -= 1
-        counts[record.state] += 1
-    running = [*listed(home, ("running",), MOST_SHOWN), *(r for r in more.values() if r.state == "running")]
-    if as_json:
-        jobs = [_plain(record) for record in [*running, *shown]]
-        print(json.dumps({"running": live, "counts": counts, "not_taken_in": len(more), "jobs": jobs}))
-        return ExitStatus.DONE
-    words = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    print(f"{folder}: {words or 'no job yet'}" + ("" if live else "; nothing is at work"))
-    for record in running if live else ():
-        print(f"  running  {record.name}  on {record.host}, attempt {record.attempts}")
-    for record in shown:
-        print(f"  failed   {record.name}: {(record.error.splitlines() or [''])[0]}")
-    if not failed and counts["failed"] > len(shown):
-        print(f"  (and {counts['failed'] - len(shown)} more; --failed lists them)")
-    return ExitStatus.DONE
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {**asdict(record), "seconds": record.seconds}

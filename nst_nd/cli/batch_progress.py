@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # below the home of a batch
 LOG = "events.jsonl"
+# seconds from one line to the next while inputs are hashed
+LOOKED_EVERY = 10.0
 
 
 class Told:
@@ -25,7 +27,7 @@ class Told:
 
     def __init__(self, home: Path, *, quiet: bool) -> None:
         self.log: TextIO = (home / LOG).open("a", encoding="utf-8", buffering=1)
-        self.started = time.monotonic()
+        self.started = self.looked = time.monotonic()
         self.bars = _Bars() if not quiet and sys.stderr.isatty() else None
         self.lines = not quiet and self.bars is None
 
@@ -43,6 +45,14 @@ class Told:
         self.write(event="end" if error is None else "broken off")
         with contextlib.suppress(OSError):
             self.log.close()
+
+    def on_look(self, number: int, tally: Tally) -> None:
+        """See Listener."""
+        if self.bars is not None:
+            self.bars.on_look(number, tally)
+        elif self.lines and time.monotonic() - self.looked > LOOKED_EVERY:
+            self.looked = time.monotonic()
+            print(f"[{number}/{tally.total}] looked at; inputs are hashed", file=sys.stderr)
 
     def on_job(self, record: Record, tally: Tally) -> None:
         """See Listener."""
@@ -119,7 +129,13 @@ class _Bars:
         )
         self.progress = Progress(*columns, TextColumn("left"), Left(), console=Console(stderr=True))
         self.whole: Any = None
+        self.looking: Any = None
         self.jobs: dict[str, Any] = {}
+
+    def on_look(self, number: int, tally: Tally) -> None:
+        if self.looking is None:
+            self.looking = self.progress.add_task("looking at inputs", total=tally.total)
+        self.progress.update(self.looking, completed=number + 1, visible=number + 1 < tally.total)
 
     def on_job(self, record: Record, tally: Tally) -> None:
         if self.whole is None:

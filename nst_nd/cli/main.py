@@ -15,10 +15,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from nst_nd import __version__
-from nst_nd.cli.batch import status
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.metrics import metrics
+from nst_nd.cli.status import status
 from nst_nd.cli.transfer import run, stylize, texture
 from nst_nd.cli.verify import verify
 from nst_nd.errors import ExitStatus, Interrupted, NstError

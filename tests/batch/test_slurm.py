@@ -7,6 +7,7 @@ import time
 import pytest
 from batch_files import IMAGES, TWELVE, events, results, run, words
 from slurm_here import asked, cluster, missing
+from test_group import TOGETHER
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 ON_SLURM = "executor: slurm\nslurm: {cpus: 1, minutes: 10}\n"
@@ -47,6 +48,16 @@ def test_the_same_bytes_as_on_one_machine(here, slurm):
     assert results(here / "out") == results(here / "local")
     again = run(here, "run", "t.yaml", "--out", "out", "--json", env=slurm)
     assert json.loads(again.stdout)["kept"] == 12
+
+
+def test_processes_together_in_one_task(here, slurm):
+    (here / "t.yaml").write_text(TOGETHER + ON_SLURM)
+    one = {**slurm, "OMP_NUM_THREADS": "1"}
+    assert run(here, "run", "t.yaml", "--out", "local", "--executor", "local", "--quiet", env=one).returncode == 0
+    ran = run(here, "run", "t.yaml", "--out", "out", env=slurm)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads((here / "out" / "large.nii.gz.json").read_text())["memory"]["processes"] == 2
+    assert results(here / "out") == results(here / "local")
 
 
 def test_a_task_that_is_queued_again_completes(here, slurm):
