@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +33,17 @@ MOST_AT_ONCE = 1000
 ASKED_EVERY, LATE = 5.0, 10.0
 # of checkpoints, unless somebody says otherwise: a task may end at any time
 CHECKPOINT_SECONDS = "60"
+# Slurm's signal comes 90 seconds before the end: so long a step may take, and there is time to queue the task again
+LONGEST_STEP = 60.0
+# a job is queued again as often as its time limit comes
+MOST_TIMES = 1000
+POLLED_EVERY = 0.2
+
+
+# asked for by Slurm's signal, in the process of a task: end after the step at work
+_ending = threading.Event()
+# not empty once its work is over; no lock, which a signal's handler could find held by what it interrupts
+_over: list[bool] = []
 
 
 @dataclass(frozen=True)
@@ -41,26 +54,57 @@ class Work:
     words: str
 
     def __call__(self) -> str:
-        """The job; its name."""
-        os.environ.setdefault(EVERY, CHECKPOINT_SECONDS)
-        from nst_nd.batch.executors import cores
-        from nst_nd.batch.group import start
-        from nst_nd.batch.worker import do
+        """The job; its name.
 
-        task = json.loads(self.words)
-        count = task["job"].get("processes", 1)
-        if count == 1:
-            return do(task, Path(self.home), lambda step: None, lambda: False).name  # noqa: ARG005
-        # what the task's script sets is for one process
-        threads = int(os.environ.pop("OMP_NUM_THREADS", cores()))
-        start(Path(self.home), self.words, count, cores=threads).wait()
+        It runs in a thread of its own, so that it can end a step and write its checkpoint while the signal of a
+        preemption or a time limit is answered, which Python does between two instructions of the first thread.
+        """
+        os.environ.setdefault(EVERY, CHECKPOINT_SECONDS)
+        task = {**json.loads(self.words), "goes_on": True}
+        threading.Thread(target=self._work, args=(task,), daemon=True).start()
+        _wait()
         return str(task["record"]["name"])
 
     def checkpoint(self) -> Any:
         """What submitit queues again: the same, which goes on from the checkpoint beside the output."""
         from submitit.helpers import DelayedSubmission
 
+        _ending.set()
+        _wait(LONGEST_STEP)
         return DelayedSubmission(self)
+
+    def _work(self, task: dict[str, Any]) -> None:
+        try:
+            (self._together if task["job"].get("processes", 1) > 1 else self._alone)(task)
+        finally:
+            _over.append(True)
+
+    def _alone(self, task: dict[str, Any]) -> None:
+        from nst_nd.batch.worker import do
+
+        do(task, Path(self.home), lambda step: None, _ending.is_set)  # noqa: ARG005
+
+    def _together(self, task: dict[str, Any]) -> None:
+        from nst_nd.batch.executors import cores
+        from nst_nd.batch.group import start
+
+        # what the task's script sets is for one process
+        threads = int(os.environ.pop("OMP_NUM_THREADS", cores()))
+        processes = start(Path(self.home), json.dumps(task), task["job"]["processes"], cores=threads)
+        while processes.poll() is None:
+            if _ending.is_set() and processes.stdin is not None and not processes.stdin.closed:
+                with contextlib.suppress(BrokenPipeError):
+                    processes.stdin.write(b'{"stop": true}\n')
+                    processes.stdin.flush()
+                    _ending.clear()
+            time.sleep(POLLED_EVERY)
+
+
+def _wait(seconds: float = math.inf) -> None:
+    """For the work of this process."""
+    until = time.monotonic() + seconds
+    while not _over and time.monotonic() < until:
+        time.sleep(POLLED_EVERY)
 
 
 @dataclass
@@ -80,7 +124,7 @@ class SlurmExecutor:
             raise ConfigError("executor slurm needs the package submitit: install nst_nd[slurm]") from error
         self.home = home.resolve()
         try:
-            self.slurm = submitit.SlurmExecutor(self.home / FOLDER)
+            self.slurm = submitit.SlurmExecutor(self.home / FOLDER, max_num_timeout=MOST_TIMES)
         except RuntimeError as error:
             raise ConfigError(f"executor slurm: there is no Slurm here: {str(error).splitlines()[0]}") from error
         self.slurm.update_parameters(**_parameters(settings))

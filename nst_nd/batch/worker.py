@@ -1,6 +1,7 @@
 """A process that does jobs one after the other, spoken to in lines of JSON; nst_nd/cli/worker.py starts it.
 
-In: {"job": keys of Job, "record": keys of Record, "overwrite": bool}, or {"stop": true}: the job at work ends after its
+In: {"job": keys of Job, "record": keys of Record, "overwrite": bool} (and "goes_on": true where the job is queued again
+when it is interrupted, so that this is not its end), or {"stop": true}: the job at work ends after its
 step. Out: {"step": [iteration, total]} now and then, and {"ended": record} once the job's record lies in HOME, if
 there was room for it. When its input ends, whoever started it is gone, and it leaves at once.
 """
@@ -78,7 +79,7 @@ def do(
         ended = replace(record, state="interrupted", ended=time.time(), exit_status=ExitStatus.INTERRUPTED)
     except Exception as error:
         ended = record.failed(*_explained(error, job))
-    if team.rank == 0:
+    if team.rank == 0 and not (ended.state == "interrupted" and task.get("goes_on")):
         with contextlib.suppress(NstError):
             records.leave(ended, home)
     return ended

@@ -78,6 +78,30 @@ def test_a_task_that_is_queued_again_completes(here, slurm):
     assert len(results(here / "b")) == 3
 
 
+@pytest.mark.parametrize("job", ["small.png", "large.nii.gz"])
+def test_before_its_time_limit_a_task_checkpoints_and_is_queued_again(here, slurm, job):
+    (here / "b.yaml").write_text(TOGETHER.replace("iterations: 4", "iterations: 1500") + ON_SLURM)
+    # checkpoints by time alone would come too late
+    often = {**slurm, "NST_ND_CHECKPOINT_SECONDS": "4"}
+    process = subprocess.Popen(words("run", "b.yaml", "--quiet", "--only", job), cwd=here, env=often)
+    try:
+        wait_for(lambda: (here / "b" / f"{job}.ckpt").is_file())
+        number = running(slurm)[0]
+        asked(slurm, "scancel", "--signal=USR2", number)  # what comes before a time limit, and with a preemption
+        wait_for(
+            lambda: number in asked(slurm, "squeue", "--noheader", "--array", "--states=PENDING", "--format=%i").split()
+        )
+        # Slurm waits two minutes with it; a person may say that it need not
+        asked(slurm, "scontrol", "release", number)
+        asked(slurm, "scontrol", "update", f"jobid={number}", "starttime=now")
+        assert process.wait(240) == 0
+    finally:
+        process.kill()
+    assert [e["event"] for e in events(here / "b") if "name" in e] == ["running", "done"]
+    told = json.loads((here / "b" / f"{job}.json").read_text())
+    assert any("went on from a checkpoint" in note for note in told["notes"])
+
+
 def test_a_cancelled_task_is_sent_once_more(here, slurm):
     (here / "b.yaml").write_text(IMAGES.replace("iterations: 3", "iterations: 3000") + ON_SLURM)
     process = subprocess.Popen(words("run", "b.yaml", "--quiet", "--only", "img0.png"), cwd=here, env=slurm)
