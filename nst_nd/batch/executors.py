@@ -122,7 +122,12 @@ class LocalExecutor:
         if self.stopped is not None and time.monotonic() - self.stopped > PATIENCE:
             for worker in self.workers.values():
                 worker.process.kill()
-        for key, _ in self.selector.select(seconds):
+        ready = self.selector.select(seconds)
+        for worker in () if ready else list(self.workers.values()):
+            if worker.together and worker.process.poll() is not None:  # torchrun is gone, and others hold the pipe
+                _pipe(worker.process.stdin).close()
+                yield from self._lost(worker)
+        for key, _ in ready:
             heard: _Worker = key.data
             said = os.read(key.fd, 1 << 16)
             if not said:

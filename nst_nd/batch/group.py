@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nst_nd.engine.launch import joined
 TASK = "NST_ND_TASK"
 # above this layer, since it sets up a process as the command line does
 WORKER = "nst_nd.cli.worker"
+LOOKED_EVERY = 1.0
 
 
 def start(
@@ -42,8 +44,8 @@ def start(
 
 def serve_together(home: Path) -> None:
     """This process's part of the job that TASK holds. The first one listens, answers and leaves the record."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     task = json.loads(os.environ[TASK])
     answers, stopping = own_answers(), threading.Event()
     with joined(task["job"].get("device", "auto")) as team:
@@ -53,3 +55,10 @@ def serve_together(home: Path) -> None:
         threading.Thread(target=hear, args=(sys.stdin, lambda task: None, stopping), daemon=True).start()  # noqa: ARG005
         record = do(task, home, teller(answers), stopping.is_set, team)
         print(json.dumps({"ended": asdict(record)}), file=answers, flush=True)
+
+
+def _leave_with(parent: int) -> None:
+    """End when torchrun is gone (1: before this began): the others may be waited for without an end then."""
+    while os.getppid() == parent != 1:
+        time.sleep(LOOKED_EVERY)
+    os._exit(1)

@@ -9,6 +9,7 @@ import time
 
 import nibabel
 import numpy as np
+import pytest
 from batch_files import SMALL_IMAGE, events, results, run, words
 from test_killed import alive, children
 
@@ -72,12 +73,13 @@ def test_processes_together_in_a_batch_give_what_torchrun_gives(here):
     assert results(here / "b") == before
 
 
-def test_one_of_them_killed_all_is_tried_again(here):
+@pytest.mark.parametrize("which", [0, -1], ids=["torchrun", "one of them"])
+def test_one_of_them_killed_all_is_tried_again(here, which):
     (here / "b.yaml").write_text(TOGETHER.replace("iterations: 4", "iterations: 300"))
     process = subprocess.Popen(words("run", "b.yaml", "--quiet", "--only", "large*"), cwd=here)
-    *_, last = processes_of(process, 3)
+    below = processes_of(process, 3)
     time.sleep(3.0)
-    os.kill(last, signal.SIGKILL)
+    os.kill(below[which], signal.SIGKILL)
     assert process.wait(200) == 0
     running = [e for e in events(here / "b") if e["event"] == "running"]
     assert len(running) == 2
