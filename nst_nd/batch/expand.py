@@ -39,7 +39,7 @@ def expand(
 
     folder: of the outputs. sets: as of `--set`. options: keys given by command-line options.
     Raises ConfigError (file:line): unknown keys, a glob without a file, a template with an unknown field or that leads
-    out of the folder, two jobs with one output.
+    out of the folder. Whether jobs are in each other's way is for refuse_clashes to say.
     """
     batch, places = Batch.of(marked), _places(marked)
     planned: list[Planned] = []
@@ -56,7 +56,6 @@ def expand(
             planned.append(_planned(draft, folder, where.get(("output",), origin)))
             if len(planned) > MOST_JOBS:
                 raise ConfigError(f"{origin}: more than {MOST_JOBS} jobs; make several batches of them")
-    _refuse_same(planned)
     return planned
 
 
@@ -157,14 +156,3 @@ def _named(template: str, words: Mapping[str, str], where: str) -> str:
     if parts[0] == ".nst-nd":
         raise ConfigError(f"{where}: output: got {name!r}; .nst-nd is the batch's own folder")
     return str(PurePosixPath(name))
-
-
-def _refuse_same(planned: Sequence[Planned]) -> None:
-    seen: dict[str, Planned] = {}
-    for one in planned:
-        first = seen.setdefault(one.name, one)
-        if first is not one:
-            raise ConfigError(
-                f"{one.where}: output: two jobs would write {one.name}, the other from {first.where}\n"
-                "name what differs in the template, such as {content.stem} or a key of the matrix"
-            )

@@ -19,7 +19,6 @@ from nst_nd.errors import ConfigError, InputError, NstError, OutputError
 from nst_nd.io import check_source, codec_for, outline
 from nst_nd.job import check_options, check_output, files_of, texture_size
 from nst_nd.sample import Sample
-from nst_nd.sidecar import companions, sidecar_of
 
 # bytes that a value of an output may take, by kind
 BYTES_PER_VALUE = {"image": 2}
@@ -50,10 +49,8 @@ def preflight(
     plans too.
     """
     headers, found, forecasts = Headers(), Findings(), Forecasts()
-    read = {file.absolute(): one.name for one in planned for path in files_of(one.job) for file in companions(path)}
     for one in planned:
         try:
-            _refuse_inputs(one, read)
             content, styles = _checked(one, folder, headers, overwrite or ours(one))
             first = styles[0] if content is None else content
             shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
@@ -132,15 +129,6 @@ def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> t
     if codec.name != "DICOM":  # what it derives from is in the files' headers, which an outline has not
         check_source(content, output)
     return content, styles
-
-
-def _refuse_inputs(one: Planned, read: dict[Path, str]) -> None:
-    """OutputError where a job's output, or what lies beside it, is an input of any job: they have no order."""
-    output = Path(one.job.output)
-    for target in (*companions(output), sidecar_of(output)):
-        reader = read.get(target.absolute())
-        if reader is not None:
-            raise OutputError(f"{output}: writing it would replace an input of {reader}; choose another --out")
 
 
 def _refuse_links(output: Path, folder: Path) -> None:

@@ -69,11 +69,14 @@ def perform(
     wanted: Wanted,
 ) -> int:
     """Expand, look at everything, and do what is missing; the exit code."""
+    from nst_nd.batch.clashes import refuse_clashes
     from nst_nd.batch.expand import expand
     from nst_nd.config import Batch
 
     batch = Batch.of(marked)
-    planned = wanted.chosen(expand(path, marked, folder, sets, options))
+    everything = expand(path, marked, folder, sets, options)
+    refuse_clashes(everything)
+    planned = wanted.chosen(everything)
     if wanted.dry_run:
         return _look(planned, folder, overwrite=wanted.overwrite, quiet=wanted.quiet, as_json=wanted.as_json)
     return _run(planned, folder, batch, wanted)

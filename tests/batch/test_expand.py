@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 import yaml
 
+from nst_nd.batch.clashes import refuse_clashes
 from nst_nd.batch.expand import expand
 from nst_nd.batch.preflight import check_disk, preflight
 from nst_nd.config import batch_schema
@@ -16,7 +17,9 @@ from nst_nd.errors import ConfigError, InputError, OutputError
 def jobs_of(text, sets=(), **options):
     path = Path("b.yaml")
     path.write_text(text)
-    return expand(path, read_yaml(path), Path("out"), sets, options)
+    found = expand(path, read_yaml(path), Path("out"), sets, options)
+    refuse_clashes(found)
+    return found
 
 
 def test_defaults_matrix_globs_and_templates(here):

@@ -60,22 +60,3 @@ def test_what_is_no_longer_asked_for_is_forgotten_unless_done(here):
     assert run(here, "run", "b.yaml", "--quiet").returncode == 0
     counts = json.loads(run(here, "status", "b", "--json").stdout)["counts"]
     assert (counts["done"], counts["failed"]) == (2, 0)
-
-
-def test_no_output_replaces_an_input_of_another_job(here):
-    before = (here / "in" / "img3.png").read_bytes()
-    (here / "b.yaml").write_text(IMAGES.replace("{content.stem}.png", "img3.png").replace("img[0-2]", "img0"))
-    for more in ("--dry-run", "--overwrite"):
-        ran = run(here, "run", "b.yaml", "--out", "in", more)
-        assert ran.returncode != 0
-        assert "replace" in ran.stderr
-    (here / "c.yaml").write_text(
-        IMAGES.replace("img[0-2]", "img0").replace("{content.stem}.png", "{content.stem}x.png")
-        + "  - {content: in/img0x.png, output: y.png}\n"
-    )
-    (here / "in" / "img0x.png").write_bytes((here / "in" / "img0.png").read_bytes())
-    ran = run(here, "run", "c.yaml", "--out", "in", "--overwrite")
-    assert ran.returncode == 5
-    assert "an input of y.png" in ran.stderr
-    assert (here / "in" / "img0x.png").read_bytes() == (here / "in" / "img0.png").read_bytes()
-    assert (here / "in" / "img3.png").read_bytes() == before

@@ -1,0 +1,76 @@
+"""Whether jobs of a batch would be in each other's way: files that two of them write, or that one writes and one reads.
+
+Jobs have no order and may be done at the same time, in other runs or on other machines, so that either is a mistake of
+the batch as a whole, whichever of its jobs are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nst_nd.batch.expand import Planned
+from nst_nd.errors import ConfigError
+from nst_nd.job import files_of
+from nst_nd.sidecar import companions, sidecar_of
+
+
+def refuse_clashes(planned: Sequence[Planned]) -> None:
+    """Raise ConfigError for the first job whose files another one writes, writes into, or reads.
+
+    Files are compared by where they are, links followed; a file counts with its companion (WFDB, ANALYZE) and sidecar.
+    """
+    places, written, read = Places(), dict[Path, Planned](), dict[Path, list[Planned]]()
+    targets = [(one, places.written(Path(one.job.output))) for one in planned]
+    for one, found in targets:
+        for place in found:
+            first = written.setdefault(place, one)
+            if first is not one:
+                raise ConfigError(_both(first, one))
+    for one in planned:
+        for place in {place for path in files_of(one.job) for place in places.read(path)}:
+            readers = read.setdefault(place, [])
+            if len(readers) < 2:  # so that there is one that is not the writer
+                readers.append(one)
+    for one, found in targets:
+        # the folder, too: a series of slices is read as one
+        for place in {found[0].parent, *found}:
+            other = next((reader for reader in read.get(place, ()) if reader is not one), None)
+            if other is not None:
+                raise ConfigError(
+                    f"{one.where}: output: writing {one.name} would replace or change an input of {other.name}\n"
+                    "choose another output, or another --out"
+                )
+        above = next((written[place] for place in found[0].parents if place in written), None)
+        if above is not None:
+            raise ConfigError(_both(above, one))
+
+
+def _both(first: Planned, second: Planned) -> str:
+    names = first.name if first.name == second.name else f"{first.name} and {second.name} to the same place"
+    return (
+        f"{second.where}: output: two jobs would write {names}, the other from {first.where}\n"
+        "name what differs in the template, such as {content.stem} or a key of the matrix"
+    )
+
+
+class Places:
+    """Where files are, with the links above them followed; each folder is looked up once."""
+
+    def __init__(self) -> None:
+        self.folders: dict[Path, Path] = {}
+
+    def written(self, output: Path) -> list[Path]:
+        """What an output replaces, itself first: links that have its name, not what they lead to."""
+        return [self._of(path) for path in (*companions(output), sidecar_of(output))]
+
+    def read(self, path: Path) -> list[Path]:
+        """What an input needs: its files, and what those lead to that are links."""
+        files = companions(path)
+        return [*(self._of(file) for file in files), *(file.resolve() for file in files if file.is_symlink())]
+
+    def _of(self, path: Path) -> Path:
+        folder = path.parent
+        if folder not in self.folders:
+            self.folders[folder] = folder.resolve()
+        return self.folders[folder] / path.name
