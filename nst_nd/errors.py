@@ -6,6 +6,7 @@
     ├── InputError               3   an input cannot be used
     │   └── DecodeError          3   a file is broken, truncated or of an unknown format
     ├── ComputationError         4   the computation failed
+    │   └── PeerLostError             4   another process of the same job ended
     └── Interrupted            130   the user pressed Ctrl-C
 
 Every message is one to three lines: what was got, what is allowed, what to do.
@@ -58,6 +59,10 @@ class ComputationError(NstError, RuntimeError):
     """The computation failed: not finite, out of memory, disk full."""
 
     exit_status = ExitStatus.COMPUTATION
+
+
+class PeerLostError(ComputationError):
+    """Another process of the same job has ended, so that this one cannot go on; the reason is that one's to say."""
 
 
 class Interrupted(NstError):  # noqa: N818

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from nst_nd.batch import records
+from nst_nd.batch import group, records
 from nst_nd.batch.executors import Event, Executor, Task
 from nst_nd.batch.expand import Planned
 from nst_nd.batch.manifest import Ledger, Manifest
@@ -69,7 +69,7 @@ class Listener(Protocol):
 class Coordinator:
     """One run of a batch. planned: the jobs, of which only those that are missing or changed are done.
 
-    whole: whether these are all jobs of the batch; then what is not done of others is forgotten.
+    whole: whether these are all jobs of the batch; then others that failed or were not begun are forgotten.
     errors: of jobs that cannot be done. retry_failed: whether jobs whose inputs could not be used
     are tried again, though nothing has changed; others that failed are in any case.
     """
@@ -103,6 +103,7 @@ class Coordinator:
         self.manifest.take_in()
         if isinstance(self.manifest, Manifest):  # then nobody else is at work
             records.sweep(self.manifest.home)
+            group.sweep(self.manifest.home)
             if self.whole:
                 with contextlib.suppress(ComputationError):  # a full disk: next time
                     self.manifest.keep_only(self.by_name)

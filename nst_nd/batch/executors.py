@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, runtime_checkable
 
-from nst_nd.batch.group import WORKER, start
+from nst_nd.batch.group import WORKER, Group
 from nst_nd.batch.records import Record, of_values
+from nst_nd.batch.worker import STOP
 from nst_nd.config import Job
 
 # how long workers are given to end the step that they are at, when asked to stop; afterwards they are killed
@@ -75,7 +76,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     number: int
     task: Task | None = None
-    together: bool = False  # processes that are there for one job
+    group: Group | None = None  # where they are several, for one job
     heard: bytes = b""
 
 
@@ -92,11 +93,12 @@ class LocalExecutor:
         self.selector = selectors.DefaultSelector()
         self.workers: dict[int, _Worker] = {}
         self.stopped: float | None = None
+        self.unborn: list[Event] = []
 
     def takes(self, job: Job) -> bool:
         """See Executor."""
-        busy = [worker for worker in self.workers.values() if worker.task is not None or worker.together]
-        if self.stopped is not None or any(worker.together for worker in busy):
+        busy = [worker for worker in self.workers.values() if worker.task is not None or worker.group is not None]
+        if self.stopped is not None or any(worker.group is not None for worker in busy):
             return False
         return not busy if job.processes > 1 else len(busy) < self.count
 
@@ -106,10 +108,15 @@ class LocalExecutor:
         if self.memory is not None and task.job.max_memory is None and sharing > 1:
             limit = str(self.memory // sharing)
             task = Task(task.job.model_copy(update={"max_memory": limit}), task.record, task.overwrite)
-        if task.job.processes > 1:
-            self._start_together(task)
+        try:
+            if task.job.processes > 1:
+                self._start_together(task)
+                return
+            worker = next((w for w in self.workers.values() if w.task is None), None) or self._started()
+        except OSError as error:  # no memory, too many processes, a full disk: it is this job's mishap alone
+            words = f"no process could be started for it: {error.strerror or error}"
+            self.unborn.append(Event("lost", task, words=words))
             return
-        worker = next((w for w in self.workers.values() if w.task is None), None) or self._started()
         worker.task = task
         try:
             _pipe(worker.process.stdin).write(f"{task.words()}\n".encode())
@@ -122,10 +129,12 @@ class LocalExecutor:
         if self.stopped is not None and time.monotonic() - self.stopped > PATIENCE:
             for worker in self.workers.values():
                 worker.process.kill()
-        ready = self.selector.select(seconds)
+        unborn, self.unborn = self.unborn, []
+        yield from unborn
+        ready = self.selector.select(0.0 if unborn else seconds)
         for worker in () if ready else list(self.workers.values()):
-            if worker.together and worker.process.poll() is not None:  # torchrun is gone, and others hold the pipe
-                _pipe(worker.process.stdin).close()
+            # torchrun is gone, and others hold the pipe
+            if worker.group is not None and worker.process.poll() is not None:
                 yield from self._lost(worker)
         for key, _ in ready:
             heard: _Worker = key.data
@@ -142,7 +151,7 @@ class LocalExecutor:
         self.stopped = time.monotonic()
         for worker in self.workers.values():
             try:
-                _pipe(worker.process.stdin).write(b'{"stop": true}\n')
+                _pipe(worker.process.stdin).write(STOP)
                 _pipe(worker.process.stdin).flush()
             except BrokenPipeError:
                 continue
@@ -154,35 +163,32 @@ class LocalExecutor:
 
     def _end_all(self) -> None:
         for worker in self.workers.values():
-            if (
-                worker.together
-            ):  # they end when nobody speaks to them any more; killed, torchrun would leave them behind
-                with contextlib.suppress(subprocess.TimeoutExpired, BrokenPipeError):
-                    _pipe(worker.process.stdin).close()
+            if worker.group is not None:
+                # they end when nobody speaks to them any more; torchrun, killed, would leave them behind
+                _closed(worker.process.stdin)
+                with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.process.wait(GRACE)
             worker.process.kill()
-        for worker in self.workers.values():
-            worker.process.wait()
-            self.selector.unregister(_pipe(worker.process.stdout))
-            for pipe in (worker.process.stdin, worker.process.stdout):
-                try:
-                    _pipe(pipe).close()
-                except BrokenPipeError:
-                    continue
-        self.workers.clear()
+        for worker in list(self.workers.values()):
+            self._gone(worker)
+
+    def _gone(self, worker: _Worker) -> int:
+        """Wait for its end, and let go of it; the status."""
+        status = worker.process.wait()
+        self.selector.unregister(_pipe(worker.process.stdout))
+        _closed(worker.process.stdin)
+        _closed(worker.process.stdout)
+        if worker.group is not None:
+            worker.group.clear()
+        del self.workers[worker.number]
+        return status
 
     def _start_together(self, task: Task) -> None:
         self._end_all()  # idle ones, which hold memory
         with (self.home / "workers.log").open("ab") as log:
-            process = start(
-                self.home,
-                task.words(),
-                task.job.processes,
-                cores=cores(),
-                stdout=subprocess.PIPE,
-                stderr=log.fileno(),
-            )
-        self._watched(_Worker(process, 0, task, together=True))
+            streams = {"stdout": subprocess.PIPE, "stderr": log.fileno()}
+            group = Group.started(self.home, task.words(), task.job.processes, cores=cores(), **streams)
+        self._watched(_Worker(group.process, 0, task, group))
 
     def _heard(self, worker: _Worker, said: dict[str, Any]) -> Iterator[Event]:
         task = worker.task
@@ -195,10 +201,19 @@ class LocalExecutor:
             yield Event("ended", task, record=of_values(said["ended"]))
 
     def _lost(self, worker: _Worker) -> Iterator[Event]:
-        self.selector.unregister(_pipe(worker.process.stdout))
-        status = worker.process.wait()
-        del self.workers[worker.number]
-        if worker.task is not None:
+        _closed(worker.process.stdin)  # what is left of a group leaves
+        failure = None
+        if worker.group is not None:
+            worker.process.wait()
+            failure = worker.group.failure()
+        status = self._gone(worker)
+        if worker.task is None:
+            return
+        if failure is not None:
+            yield Event("ended", worker.task, record=failure)
+        elif worker.group is not None:
+            yield Event("lost", worker.task, words="one of its processes was killed from outside (for memory, perhaps)")
+        else:
             yield Event("lost", worker.task, words=_ended(status))
 
     def _started(self) -> _Worker:
@@ -247,3 +262,8 @@ def _ended(status: int) -> str:
     if status < 0:
         return f"its worker died of signal {-status}"
     return f"its worker ended with status {status}"
+
+
+def _closed(pipe: IO[bytes] | None) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        _pipe(pipe).close()

@@ -21,9 +21,10 @@ MASKS = 3
 
 
 class Forecasts:
-    """Plans in words, each made once for all jobs of the same settings and sizes."""
+    """Plans in words, each made once for all jobs of the same settings and sizes. here: whether on this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, here: bool = True) -> None:
+        self.here = here
         self.known: dict[str, str] = {}
 
     def words(self, job: Job, first: Sample, shape: Sequence[int], styles: Sequence[Sample]) -> str:
@@ -33,6 +34,8 @@ class Forecasts:
         what there is not, such as a layer or memory.
         """
         settings = job.settings_given()
+        if not self.here and job.device != "cpu":
+            return "planned where it is done"
         for key in ("seed", "content_weight", "style_weight", "iterations"):
             if settings.get(key) != 0:
                 settings.pop(key, None)

@@ -61,11 +61,14 @@ class Manifest:
         return [record for _, record in found]
 
     def keep_only(self, names: Iterable[str]) -> None:
-        """Forget what is not done of all other jobs: nobody asks for them any more."""
-        query = "CREATE TEMP TABLE IF NOT EXISTS asked (name TEXT PRIMARY KEY)"
-        self._write(query, [()])
+        """Forget of all other jobs what failed or was not begun: nobody asks for them any more.
+
+        What was begun is remembered, since it may have left an output without its sidecar.
+        """
+        self._write("CREATE TEMP TABLE IF NOT EXISTS asked (name TEXT PRIMARY KEY)", [()])
         self._write("INSERT OR IGNORE INTO asked VALUES (?)", [(name,) for name in names])
-        self._write("DELETE FROM jobs WHERE state != 'done' AND name NOT IN (SELECT name FROM asked)", [()])
+        others = "name NOT IN (SELECT name FROM asked)"
+        self._write(f"DELETE FROM jobs WHERE state IN ('pending', 'failed') AND {others}", [()])
         self._write("DROP TABLE asked", [()])
 
     def ended(self, name: str) -> Record | None:
@@ -177,7 +180,8 @@ def _read(home: Path, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
     if not path.is_file():
         raise InputError(f"{home.parent}: is not the folder of a batch; `nst-nd run BATCH.yaml --out DIR` makes one")
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
+        # not read-only: what a process killed at a commit left has to be rolled back before anything can be read
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=30.0)
         try:
             return connection.execute(query, values).fetchall()
         finally:
@@ -203,6 +207,8 @@ def _explained(error: sqlite3.DatabaseError, path: Path) -> Exception:
         return ComputationError(f"{path}: disk full; what is done is kept. Make room and run again")
     if "not a database" in said or "malformed" in said:
         return InputError(f"{path}: damaged: {said}\nremove it and run again; results that fit are kept")
+    if "readonly" in said or "read-only" in said:
+        return OutputError(f"{path}: a killed run left it in the middle of a change; run the batch again to mend it")
     return OutputError(f"{path}: cannot be used: {said}")
 
 

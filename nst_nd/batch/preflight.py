@@ -12,8 +12,10 @@ from pathlib import Path
 from nst_nd.batch.expand import Planned
 from nst_nd.batch.forecast import Forecasts
 from nst_nd.config import Job
+from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import refuse_channels
 from nst_nd.domains.stylize import resolve
+from nst_nd.engine.launch import check_gpus
 from nst_nd.engine.memory import in_words
 from nst_nd.errors import ConfigError, InputError, NstError, OutputError
 from nst_nd.io import check_source, codec_for, outline
@@ -42,15 +44,18 @@ def preflight(
     *,
     overwrite: bool = False,
     plans: bool = False,
+    here: bool = True,
 ) -> Findings:
     """Look at every job's files and output.
 
     ours: whether what lies at its output was made by an earlier run of a batch, and may be replaced. plans: memory
-    plans too.
+    plans too. here: whether they are done on this machine, whose devices count then.
     """
-    headers, found, forecasts = Headers(), Findings(), Forecasts()
+    headers, found, forecasts = Headers(), Findings(), Forecasts(here=here)
     for one in planned:
         try:
+            if here:
+                _check_device(one.job)
             content, styles = _checked(one, folder, headers, overwrite or ours(one))
             first = styles[0] if content is None else content
             shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
@@ -129,6 +134,12 @@ def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> t
     if codec.name != "DICOM":  # what it derives from is in the files' headers, which an outline has not
         check_source(content, output)
     return content, styles
+
+
+def _check_device(job: Job) -> None:
+    """ConfigError where the job's device is not here, or not as often as it has processes."""
+    if pick_device(job.device).type == "cuda" and job.processes > 1:
+        check_gpus(job.processes, job.device)
 
 
 def _refuse_links(output: Path, folder: Path) -> None:

@@ -88,7 +88,7 @@ def leave(record: Record, home: Path) -> None:
 def left(home: Path) -> Iterator[Record]:
     """Those that lie there. One that cannot be read is none: it was written by another version or by hand."""
     for path in (*sorted((home / "jobs").glob("*.taken")), *sorted((home / "jobs").glob("*.json"))):
-        found = _read(path)
+        found = read(path)
         if found is not None:
             yield found
 
@@ -102,11 +102,12 @@ def take(home: Path) -> list[tuple[Path, Record]]:
         older = path.with_suffix(".taken")
         if not older.exists():  # else of a process that was killed here; the newer one waits for the next time
             path.replace(older)
-    found = ((path, _read(path)) for path in sorted((home / "jobs").glob("*.taken")))
+    found = ((path, read(path)) for path in sorted((home / "jobs").glob("*.taken")))
     return [(path, record) for path, record in found if record is not None]
 
 
-def _read(path: Path) -> Record | None:
+def read(path: Path) -> Record | None:
+    """That of a file; None where there is none, or one that cannot be read."""
     try:
         return of_values(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):
@@ -116,7 +117,7 @@ def _read(path: Path) -> Record | None:
 def one(name: str, home: Path) -> Record | None:
     """Of a job; None where there lies none."""
     path = _path(name, home)
-    return _read(path) or _read(path.with_suffix(".taken"))
+    return read(path) or read(path.with_suffix(".taken"))
 
 
 def of_values(values: Mapping[str, Any]) -> Record:

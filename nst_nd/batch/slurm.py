@@ -86,18 +86,22 @@ class Work:
 
     def _together(self, task: dict[str, Any]) -> None:
         from nst_nd.batch.executors import cores
-        from nst_nd.batch.group import start
+        from nst_nd.batch.group import Group
 
         # what the task's script sets is for one process
         threads = int(os.environ.pop("OMP_NUM_THREADS", cores()))
-        processes = start(Path(self.home), json.dumps(task), task["job"]["processes"], cores=threads)
-        while processes.poll() is None:
-            if _ending.is_set() and processes.stdin is not None and not processes.stdin.closed:
-                with contextlib.suppress(BrokenPipeError):
-                    processes.stdin.write(b'{"stop": true}\n')
-                    processes.stdin.flush()
-                    _ending.clear()
+        home = Path(self.home)
+        group = Group.started(home, json.dumps(task), task["job"]["processes"], cores=threads)
+        told = False
+        while group.process.poll() is None:
+            if _ending.is_set() and not told:
+                told = True
+                group.stop()
             time.sleep(POLLED_EVERY)
+        failure = group.failure()
+        if failure is not None and records.one(failure.name, home) is None:
+            records.leave(failure, home)
+        group.clear()
 
 
 def _wait(seconds: float = math.inf) -> None:

@@ -28,13 +28,15 @@ from nst_nd.domains.shared import share
 from nst_nd.engine.memory import forget_peak, is_out_of_memory, peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
-from nst_nd.errors import ExitStatus, Interrupted, NstError
+from nst_nd.errors import ExitStatus, Interrupted, NstError, PeerLostError
 from nst_nd.job import files_of, run_job
 from nst_nd.sidecar import companions, shown, sidecar_of
 
 # seconds from one word on a job's steps to the next
 EVERY = 0.5
 LONGEST_ERROR = 500
+# what a worker is told to end after its step
+STOP = b'{"stop": true}\n'
 
 
 def serve(home: Path) -> None:
@@ -70,19 +72,27 @@ def do(
     """One job; what became of it also lies in `home` when this returns, unless the disk is full.
 
     team: the processes that do it together; the first one leaves the record.
+    Raises PeerLostError where another one of them ended.
     """
     job, record = Job.model_validate(task["job"]), records.of_values(task["record"])
     forget_peak()  # that of the jobs before
     try:
         ended = _done(job, record, task["overwrite"], on_step, should_stop, team)
+    except PeerLostError:
+        raise
     except Interrupted:
         ended = replace(record, state="interrupted", ended=time.time(), exit_status=ExitStatus.INTERRUPTED)
     except Exception as error:
-        ended = record.failed(*_explained(error, job))
+        ended = failed(error, job, record)
     if team.rank == 0 and not (ended.state == "interrupted" and task.get("goes_on")):
         with contextlib.suppress(NstError):
             records.leave(ended, home)
     return ended
+
+
+def failed(error: Exception, job: Job, record: Record) -> Record:
+    """The record of a job that ended with this error."""
+    return record.failed(*_explained(error, job))
 
 
 def _explained(error: Exception, job: Job) -> tuple[str, int]:

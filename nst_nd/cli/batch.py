@@ -45,6 +45,10 @@ class Wanted:
     quiet: bool
     as_json: bool
 
+    def of(self, batch: Batch) -> str:
+        """The executor of a batch."""
+        return self.executor or batch.executor
+
     def chosen(self, planned: list[Planned]) -> list[Planned]:
         """The jobs that --only and --part leave. Raises ConfigError where that is none."""
         found = planned
@@ -78,7 +82,8 @@ def perform(
     refuse_clashes(everything)
     planned = wanted.chosen(everything)
     if wanted.dry_run:
-        return _look(planned, folder, overwrite=wanted.overwrite, quiet=wanted.quiet, as_json=wanted.as_json)
+        here = wanted.of(batch) == "local"
+        return _look(planned, folder, overwrite=wanted.overwrite, quiet=wanted.quiet, as_json=wanted.as_json, here=here)
     return _run(planned, folder, batch, wanted)
 
 
@@ -90,10 +95,12 @@ def look(job: Job, folder: Path, *, overwrite: bool, quiet: bool, as_json: bool)
     return _look(planned, folder, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
-def _look(planned: list[Planned], folder: Path, *, overwrite: bool, quiet: bool, as_json: bool) -> int:
+def _look(
+    planned: list[Planned], folder: Path, *, overwrite: bool, quiet: bool, as_json: bool, here: bool = True
+) -> int:
     from nst_nd.batch.preflight import check_disk, preflight
 
-    found = preflight(planned, folder, _ours(folder), overwrite=overwrite, plans=True)
+    found = preflight(planned, folder, _ours(folder), overwrite=overwrite, plans=True, here=here)
     need = sum(found.size.get(one.name, 0) for one in planned if not Path(one.job.output).exists())
     if as_json:
         jobs = [_described(one, found) for one in planned]
@@ -164,7 +171,8 @@ def _run(planned: list[Planned], folder: Path, batch: Batch, wanted: Wanted) -> 
         if shared:
             merge(folder)
         cancel_left(home)
-        found = preflight(planned, folder, _ours(folder), overwrite=wanted.overwrite)
+        here = wanted.of(batch) == "local"
+        found = preflight(planned, folder, _ours(folder), overwrite=wanted.overwrite, here=here)
         _complain(planned, found.errors)
         told = stack.enter_context(Told(home, quiet=wanted.quiet or wanted.as_json))
         coordinator = Coordinator(
@@ -228,7 +236,7 @@ def _executor(home: Path, batch: Batch, wanted: Wanted) -> Executor:
     from nst_nd.batch.slurm import SlurmExecutor
     from nst_nd.engine.memory import SHARE_OF_FREE, whole_memory
 
-    if (wanted.executor or batch.executor) == "slurm":
+    if wanted.of(batch) == "slurm":
         return SlurmExecutor(home, batch.slurm)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     count = wanted.workers or batch.workers or gpus or max(1, cores() // 4)

@@ -29,9 +29,7 @@ def joined(device: str = "auto") -> Iterator[Team]:
         return
     on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpus:
-        here, there = int(os.environ.get("LOCAL_WORLD_SIZE", str(count))), torch.cuda.device_count()
-        if here > there:
-            raise ConfigError(f"{here} processes on this machine, which has {there} GPUs; allowed: one for each GPU")
+        check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", str(count))), device)
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
@@ -44,3 +42,12 @@ def joined(device: str = "auto") -> Iterator[Team]:
         yield Team(rank, count)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def check_gpus(count: int, device: str) -> None:
+    """ConfigError where so many processes cannot have a GPU each on this machine."""
+    there = torch.cuda.device_count()
+    if count > 1 and ":" in device:
+        raise ConfigError(f"device: got {device} for {count} processes; allowed: cuda, of which each takes its own")
+    if count > there:
+        raise ConfigError(f"{count} processes on this machine, which has {there} GPUs; allowed: one for each GPU")

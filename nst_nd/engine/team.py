@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nst_nd.boxes import Box, Span, around, overlap, whole
-from nst_nd.errors import ComputationError, InputError
+from nst_nd.errors import InputError, PeerLostError
 
 
 class Transfer(NamedTuple):
@@ -136,7 +136,7 @@ class _explained:  # noqa: N801
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, RuntimeError):
-            raise ComputationError(
+            raise PeerLostError(
                 "another process of this job has stopped, so this one stops too\n"
                 f"({str(error).splitlines()[0][:160]})\nsee its own message; --resume goes on from the last checkpoint"
             ) from error

@@ -5,7 +5,9 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
 
 from batch_files import IMAGES, run, words
@@ -60,3 +62,38 @@ def test_what_is_no_longer_asked_for_is_forgotten_unless_done(here):
     assert run(here, "run", "b.yaml", "--quiet").returncode == 0
     counts = json.loads(run(here, "status", "b", "--json").stdout)["counts"]
     assert (counts["done"], counts["failed"]) == (2, 0)
+
+
+def test_another_batch_in_the_folder_leaves_what_was_begun(here):
+    for name in ("img0", "img1"):
+        (here / f"{name}.yaml").write_text(IMAGES.replace("img[0-2]", name))
+    assert run(here, "run", "img0.yaml", "--out", "b", "--quiet").returncode == 0
+    # as a kill between the output and its sidecar leaves it
+    (here / "b" / "img0.png.json").unlink()
+    with sqlite3.connect(here / "b" / ".nst-nd" / "manifest.sqlite") as manifest:
+        manifest.execute("UPDATE jobs SET state = 'running', output = '{}'")
+    manifest.close()
+    assert run(here, "run", "img1.yaml", "--out", "b", "--quiet").returncode == 0
+    ran = run(here, "run", "img0.yaml", "--out", "b")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_after_a_kill_in_the_middle_of_a_change_of_the_manifest(here):
+    (here / "b.yaml").write_text(IMAGES)
+    assert run(here, "run", "b.yaml", "--quiet").returncode == 0
+    manifest = here / "b" / ".nst-nd" / "manifest.sqlite"
+    killed = (
+        "import os, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('PRAGMA cache_size = 1')\n"
+        "c.execute('BEGIN')\n"
+        "c.execute('UPDATE jobs SET state = \\'failed\\'')\n"
+        "for i in range(500): c.execute('INSERT INTO files VALUES (?, ?, ?)', (str(i), 'x' * 500, 'y'))\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(manifest)], check=True)
+    assert manifest.with_name("manifest.sqlite-journal").exists()
+    looked = run(here, "run", "b.yaml", "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    status = json.loads(run(here, "status", "b", "--json").stdout)
+    assert status["counts"]["done"] == 3
