@@ -146,16 +146,27 @@ def _settings(job: Job, inputs: _Inputs) -> dict[str, Any]:
 
 def check_output(output: Path, inputs: list[Path], *, overwrite: bool, make_folder: bool = False) -> None:
     """OutputError unless the output and its sidecar can be written and are none of the inputs."""
-    codec_for(output, reading=False)
+    check_target(output, overwrite=overwrite)
     read = {file.resolve(): file for path in inputs for file in companions(path)}
     inside = {file.parent: path for file, path in read.items()} if folder_of(output) else {}
     for target in (*companions(output), sidecar_of(output)):
         replaced = {**inside, **read}.get(target.resolve())
         if replaced is not None:
             raise OutputError(f"{output}: writing it would replace the input {replaced}; choose another")
+    check_folder(output, make_folder=make_folder)
+
+
+def check_target(output: Path, *, overwrite: bool) -> None:
+    """ConfigError for a suffix that no codec writes; OutputError where something lies there that is not replaced."""
+    codec_for(output, reading=False)
+    for target in (*companions(output), sidecar_of(output)):
         refuse_existing(target, True, folder_of(target))
         if not overwrite and os.path.lexists(target):
             raise OutputError(f"{target}: exists already; choose another name or give --overwrite")
+
+
+def check_folder(output: Path, *, make_folder: bool) -> None:
+    """OutputError unless the folder of an output can be written, or made."""
     folder = output.parent
     while make_folder and not folder.exists() and folder != folder.parent:
         folder = folder.parent

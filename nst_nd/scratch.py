@@ -186,6 +186,8 @@ def piecewise(function: Callable[..., Any], *arrays: Any, nc: int, dtype: DTypeL
 
 def extremes(array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Lowest and highest value of [C, *space] per channel, [C] each; NaN where there is one."""
+    # along an axis that only seems to be there (blank, a broadcast) all values are the same one
+    array = array[(slice(None), *(slice(None if step else 1) for step in array.strides[1:]))]
     found = []
     for piece in chunks(array, 1):
         flat = array[:, piece].reshape(len(array), -1)

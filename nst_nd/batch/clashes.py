@@ -6,6 +6,7 @@ the batch as a whole, whichever of its jobs are chosen.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def refuse_clashes(planned: Sequence[Planned]) -> None:
 
     Files are compared by where they are, links followed; a file counts with its companion (WFDB, ANALYZE) and sidecar.
     """
-    places, written, read = Places(), dict[Path, Planned](), dict[Path, list[Planned]]()
+    places, written, read = Places(), dict[Path, Planned](), dict[Path, Planned]()
     targets = [(one, places.written(Path(one.job.output))) for one in planned]
     for one, found in targets:
         for place in found:
@@ -29,16 +30,13 @@ def refuse_clashes(planned: Sequence[Planned]) -> None:
                 raise ConfigError(_both(first, one))
     for one in planned:
         for place in {place for path in files_of(one.job) for place in places.read(path)}:
-            readers = read.setdefault(place, [])
-            if len(readers) < 2:  # so that there is one that is not the writer
-                readers.append(one)
+            read.setdefault(place, one)
     for one, found in targets:
         # the folder, too: a series of slices is read as one
         for place in {found[0].parent, *found}:
-            other = next((reader for reader in read.get(place, ()) if reader is not one), None)
-            if other is not None:
+            if place in read:
                 raise ConfigError(
-                    f"{one.where}: output: writing {one.name} would replace or change an input of {other.name}\n"
+                    f"{one.where}: output: writing {one.name} would replace or change an input of {read[place].name}\n"
                     "choose another output, or another --out"
                 )
         above = next((written[place] for place in found[0].parents if place in written), None)
@@ -55,7 +53,10 @@ def _both(first: Planned, second: Planned) -> str:
 
 
 class Places:
-    """Where files are, with the links above them followed; each folder is looked up once."""
+    """Where files are, with the links above them followed; each folder is looked up once.
+
+    By os.path, which has an answer for names too long and links in a circle, too: that job alone fails of them later.
+    """
 
     def __init__(self) -> None:
         self.folders: dict[Path, Path] = {}
@@ -67,10 +68,11 @@ class Places:
     def read(self, path: Path) -> list[Path]:
         """What an input needs: its files, and what those lead to that are links."""
         files = companions(path)
-        return [*(self._of(file) for file in files), *(file.resolve() for file in files if file.is_symlink())]
+        links = [file for file in files if os.path.islink(file)]  # noqa: PTH114
+        return [*(self._of(file) for file in files), *(Path(os.path.realpath(link)) for link in links)]
 
     def _of(self, path: Path) -> Path:
         folder = path.parent
         if folder not in self.folders:
-            self.folders[folder] = folder.resolve()
+            self.folders[folder] = Path(os.path.realpath(folder))
         return self.folders[folder] / path.name

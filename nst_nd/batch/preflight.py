@@ -19,7 +19,7 @@ from nst_nd.engine.launch import check_gpus
 from nst_nd.engine.memory import in_words
 from nst_nd.errors import ConfigError, InputError, NstError, OutputError
 from nst_nd.io import check_source, codec_for, outline
-from nst_nd.job import check_options, check_output, files_of, texture_size
+from nst_nd.job import check_folder, check_options, check_target, texture_size
 from nst_nd.sample import Sample
 
 # bytes that a value of an output may take, by kind
@@ -51,12 +51,12 @@ def preflight(
     ours: whether what lies at its output was made by an earlier run of a batch, and may be replaced. plans: memory
     plans too. here: whether they are done on this machine, whose devices count then.
     """
-    headers, found, forecasts = Headers(), Findings(), Forecasts(here=here)
+    headers, folders, found, forecasts = Headers(), Folders(folder), Findings(), Forecasts(here=here)
     for one in planned:
         try:
             if here:
                 _check_device(one.job)
-            content, styles = _checked(one, folder, headers, overwrite or ours(one))
+            content, styles = _checked(one, folders, headers, overwrite or ours(one))
             first = styles[0] if content is None else content
             shape = texture_size(one.job, styles[0]) or first.shape if content is None else first.shape
             found.size[one.name] = first.nc * math.prod(shape) * BYTES_PER_VALUE.get(first.kind, MOST_BYTES_PER_VALUE)
@@ -106,10 +106,35 @@ class Headers:
         return found
 
 
-def _checked(one: Planned, folder: Path, headers: Headers, overwrite: bool) -> tuple[Sample | None, list[Sample]]:
+class Folders:
+    """Folders of outputs below that of the batch, each looked at once; an error comes again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.known: dict[Path, str] = {}
+
+    def check(self, output: Path) -> None:
+        """OutputError where a link leads elsewhere, or the folder cannot be written."""
+        if output.parent not in self.known:
+            self.known[output.parent] = self._wrong(output)
+        if self.known[output.parent]:
+            raise OutputError(self.known[output.parent])
+
+    def _wrong(self, output: Path) -> str:
+        root = self.root.resolve()
+        if os.path.commonpath([root, output.parent.resolve()]) != str(root):
+            return f"{output}: a link leads out of {self.root}; remove it"
+        try:
+            check_folder(output, make_folder=True)
+        except OutputError as error:
+            return str(error)
+        return ""
+
+
+def _checked(one: Planned, folders: Folders, headers: Headers, overwrite: bool) -> tuple[Sample | None, list[Sample]]:
     job, output = one.job, Path(one.job.output)
-    _refuse_links(output, folder)
-    check_output(output, files_of(job), overwrite=overwrite, make_folder=True)
+    folders.check(output)
+    check_target(output, overwrite=overwrite)
     check_options(job)
     content = None if job.content is None else headers.get(job.content, job)
     styles = [headers.get(style.path, job) for style in job.style]
@@ -140,10 +165,3 @@ def _check_device(job: Job) -> None:
     """ConfigError where the job's device is not here, or not as often as it has processes."""
     if pick_device(job.device).type == "cuda" and job.processes > 1:
         check_gpus(job.processes, job.device)
-
-
-def _refuse_links(output: Path, folder: Path) -> None:
-    """OutputError where a link leads from the batch's folder elsewhere."""
-    root = folder.resolve()
-    if os.path.commonpath([root, output.parent.resolve()]) != str(root):
-        raise OutputError(f"{output}: a link leads out of {folder}; remove it")

@@ -90,7 +90,9 @@ def perform(
 def look(job: Job, folder: Path, *, overwrite: bool, quiet: bool, as_json: bool) -> int:
     """--dry-run of a single job."""
     from nst_nd.batch.expand import Planned
+    from nst_nd.job import check_output, files_of
 
+    check_output(Path(job.output), files_of(job), overwrite=True, make_folder=True)  # a batch asks this of all its jobs
     planned = [Planned(Path(job.output).name, job, "")]
     return _look(planned, folder, overwrite=overwrite, quiet=quiet, as_json=as_json)
 

@@ -168,7 +168,8 @@ def _read(path: Path, options: ReadOptions, *, header: bool) -> Sample:
     path = _header_of(path)
     codec = codec_for(path, reading=True)
     try:
-        sample = codec.outline(path, options) if header and isinstance(codec, Outlining) else codec.read(path, options)
+        read = getattr(codec, "outline", codec.read) if header else codec.read
+        sample: Sample = read(path, options)
         _check_options(sample, options.kind, options.rate)
     except NstError as error:
         raise type(error)(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd.errors import DecodeError, InputError
-from nst_nd.io.codec import ReadOptions
+from nst_nd.io.codec import ReadOptions, blank
 from nst_nd.io.image import ImageSource, check_size, integer_dtype, orientation_of, source_of, to_pixels, to_sample
 from nst_nd.sample import Kind, Sample
 
@@ -67,15 +68,19 @@ class PngCodec:
         """Colours as [1 or 3, height, width] in 0..1. Raises DecodeError, and InputError for an animation."""
         chunks = _split(path.read_bytes())
         header = _header(chunks)
-        pixels = _decode(header, chunks)
-        dropped = _CRITICAL | (_OF_PIXELS if header.packed else set())
-        first = [name for name, _ in chunks].index(b"IDAT")
-        before = tuple(c for c in chunks[:first] if c[0] not in dropped)
-        after = tuple(c for c in chunks[first:] if c[0] not in dropped)
-        notes = _reading_notes(header, before)
-        channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
-        native = _Native(before, after, header.interlaced, channels)
-        return to_sample(pixels, _source(pixels.dtype, native, notes), notes)
+        return _sample(_decode(header, chunks), header, chunks)
+
+    def outline(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
+        """See Outlining: the file is read and its checksums verified, but no pixel is decoded."""
+        chunks = _split(path.read_bytes())
+        header = _header(chunks)
+        channels = _CHANNELS[header.colour]
+        if header.colour == 3:  # a palette
+            channels = 4 if any(name == b"tRNS" for name, _ in chunks) else 3
+        one = np.zeros((1, 1, channels), np.uint16 if header.depth == 16 else np.uint8)
+        sample = _sample(one, header, chunks)
+        size = (header.height, header.width) if sample.source.orientation < 5 else (header.width, header.height)
+        return sample.replace(data=blank((sample.nc, *size)))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write 8 or 16 bit as the input was, else 16."""
@@ -92,6 +97,17 @@ class PngCodec:
         out = [encoded[0], *before, *encoded[1:-1], *native.after, encoded[-1]]
         path.write_bytes(_SIGNATURE + b"".join(_join(*chunk) for chunk in out))
         return notes
+
+
+def _sample(pixels: NDArray[Any], header: _Header, chunks: list[Chunk]) -> Sample:
+    """Pixels [height, width] or [height, width, channel] with what the chunks say of them."""
+    dropped = _CRITICAL | (_OF_PIXELS if header.packed else set())
+    first = [name for name, _ in chunks].index(b"IDAT")
+    before = tuple(c for c in chunks[:first] if c[0] not in dropped)
+    after = tuple(c for c in chunks[first:] if c[0] not in dropped)
+    notes = _reading_notes(header, before)
+    native = _Native(before, after, header.interlaced, math.prod(pixels.shape[2:]))
+    return to_sample(pixels, _source(pixels.dtype, native, notes), notes)
 
 
 def _split(data: bytes) -> list[Chunk]:
