@@ -4,6 +4,8 @@ Jobs have no order and may be done at the same time, in other runs or on other m
 the batch as a whole, whichever of its jobs are chosen.
 """
 
+# ruff: noqa: PTH114, PTH118, PTH120  # see Places
+
 from __future__ import annotations
 
 import os
@@ -21,7 +23,7 @@ def refuse_clashes(planned: Sequence[Planned]) -> None:
 
     Files are compared by where they are, links followed; a file counts with its companion (WFDB, ANALYZE) and sidecar.
     """
-    places, written, read = Places(), dict[Path, Planned](), dict[Path, Planned]()
+    places, written, read = Places(), dict[str, Planned](), dict[str, Planned]()
     targets = [(one, places.written(Path(one.job.output))) for one in planned]
     for one, found in targets:
         for place in found:
@@ -29,19 +31,24 @@ def refuse_clashes(planned: Sequence[Planned]) -> None:
             if first is not one:
                 raise ConfigError(_both(first, one))
     for one in planned:
-        for place in {place for path in files_of(one.job) for place in places.read(path)}:
-            read.setdefault(place, one)
+        for path in files_of(one.job):
+            for place in places.read(path):
+                read.setdefault(place, one)
+    folders: set[str] = set()
     for one, found in targets:
+        folder = os.path.dirname(found[0])
         # the folder, too: a series of slices is read as one
-        for place in {found[0].parent, *found}:
-            if place in read:
-                raise ConfigError(
-                    f"{one.where}: output: writing {one.name} would replace or change an input of {read[place].name}\n"
-                    "choose another output, or another --out"
-                )
-        above = next((written[place] for place in found[0].parents if place in written), None)
-        if above is not None:
-            raise ConfigError(_both(above, one))
+        reader = next((read[place] for place in (folder, *found) if place in read), None)
+        if reader is not None:
+            raise ConfigError(
+                f"{one.where}: output: writing {one.name} would replace or change an input of {reader.name}\n"
+                "choose another output, or another --out"
+            )
+        while folder not in folders:
+            folders.add(folder)
+            if folder in written:
+                raise ConfigError(_both(written[folder], one))
+            folder = os.path.dirname(folder)
 
 
 def _both(first: Planned, second: Planned) -> str:
@@ -55,24 +62,24 @@ def _both(first: Planned, second: Planned) -> str:
 class Places:
     """Where files are, with the links above them followed; each folder is looked up once.
 
-    By os.path, which has an answer for names too long and links in a circle, too: that job alone fails of them later.
+    By os.path, on words: it has an answer for names too long and links in a circle, too (that job alone fails of them
+    later), and is quick where there are many thousands.
     """
 
     def __init__(self) -> None:
-        self.folders: dict[Path, Path] = {}
+        self.folders: dict[str, str] = {}
 
-    def written(self, output: Path) -> list[Path]:
+    def written(self, output: Path) -> list[str]:
         """What an output replaces, itself first: links that have its name, not what they lead to."""
-        return [self._of(path) for path in (*companions(output), sidecar_of(output))]
+        return [self._of(str(path)) for path in (*companions(output), sidecar_of(output))]
 
-    def read(self, path: Path) -> list[Path]:
+    def read(self, path: Path) -> list[str]:
         """What an input needs: its files, and what those lead to that are links."""
-        files = companions(path)
-        links = [file for file in files if os.path.islink(file)]  # noqa: PTH114
-        return [*(self._of(file) for file in files), *(Path(os.path.realpath(link)) for link in links)]
+        files = [str(file) for file in companions(path)]
+        return [*map(self._of, files), *(os.path.realpath(file) for file in files if os.path.islink(file))]
 
-    def _of(self, path: Path) -> Path:
-        folder = path.parent
+    def _of(self, path: str) -> str:
+        folder, name = os.path.split(path)
         if folder not in self.folders:
-            self.folders[folder] = Path(os.path.realpath(folder))
-        return self.folders[folder] / path.name
+            self.folders[folder] = os.path.realpath(folder)
+        return os.path.join(self.folders[folder], name)

@@ -52,7 +52,7 @@ def to_sample(pixels: NDArray[Any], source: ImageSource, notes: list[str]) -> Sa
 
     Raises InputError for a number of channels that is not gray or RGB, with or without alpha.
     """
-    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    planes = np.moveaxis(np.atleast_3d(pixels), -1, 0)
     if not 1 <= planes.shape[0] <= 4:
         raise InputError(f"has {planes.shape[0]} channels; allowed: gray or RGB, with or without alpha")
     planes = np.ascontiguousarray(upright(planes, source.orientation))

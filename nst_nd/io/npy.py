@@ -69,11 +69,12 @@ class NpyCodec:
         spatial, axes = _AXES[kind]
         if stored.ndim not in (spatial, spatial + 1):
             raise InputError(f"has shape {stored.shape}; allowed for {kind}: {axes}")
-        if kind == "image" and stored.ndim == 3 and stored.shape[0] > 4 and stored.shape[-1] <= 4:
+        channel_axis = stored.ndim > spatial
+        if kind == "image" and channel_axis and stored.shape[0] > 4 and stored.shape[-1] <= 4:
             raise InputError(f"has shape {stored.shape}, channels last; allowed: {axes}; transpose it first")
         scale = _scale(stored, kind)
         fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
-        source = NpySource(stored.dtype, scale, fortran, version, stored.ndim > spatial)
+        source = NpySource(stored.dtype, scale, fortran, version, channel_axis)
         wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
         data = _real(stored if source.channel_axis else stored[None], scale, wide)
         notes: list[str] = []
