@@ -18,7 +18,7 @@ _GIB = 2.0**30
 def doctor(as_json: o.Json = False, debug: o.Debug = False) -> int:
     """Check what nst-nd needs; exit code 0 if all is usable.
 
-    Versions, devices, threads, weights, codecs, free memory and disk.
+    Versions, devices, kernels, threads, weights, codecs, free memory and disk.
 
     \b
     nst-nd doctor
@@ -62,6 +62,15 @@ def _devices() -> dict[str, Any]:
     return {"available": ["cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(gpus)), *mps]}
 
 
+def _kernels() -> dict[str, Any]:
+    import torch
+
+    from nst_nd.kernels.moments import implementation
+
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return {"moments": [f"{device}: {implementation(torch.device(device))}" for device in devices]}
+
+
 def _threads() -> dict[str, Any]:
     import torch
 
@@ -93,6 +102,7 @@ def _disk() -> dict[str, Any]:
 _CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
     "versions": _versions,
     "devices": _devices,
+    "kernels": _kernels,
     "threads": _threads,
     "weights": _weights,
     "codecs": _codecs,

@@ -1,1 +1,1 @@
-"""Numerical kernels; the plain torch definition of each."""
+"""Numerical kernels: for each the choice by device, the definition in plain torch, and one in Triton for GPUs."""

@@ -17,7 +17,7 @@ from nst_nd.errors import InputError
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.random_conv import random_network
 from nst_nd.features.statistics import Moments, gram_of
-from nst_nd.kernels.moments import BLOCK
+from nst_nd.kernels.moments_torch import BLOCK
 from nst_nd.sample import Data, Sample
 
 # the held-out network: a seed and widths that no preset uses
