@@ -69,7 +69,7 @@ def _words(
         history=settings.history,
         masks=MASKS if first.kind == "volume" else 0,
         split=split_for([network.extractor for network in networks], shape, job.processes),
-        smoothed=bool(settings.lock_mm) or first.kind == "audio",
+        smoothed=bool(settings.lock_mm or settings.step_exponent) or first.kind == "audio",
         accelerator=device.type == "cuda",
         keeps_pages=device.type == "cpu" and settings.max_memory is None,
         styles=tuple(sizes),

@@ -16,6 +16,7 @@ from torch import Tensor
 from nst_nd import scratch
 from nst_nd.domains.settings import Settings
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.features.power_law import PowerLaw
 from nst_nd.features.shaping import Shaping
 from nst_nd.sample import Data, Kind, Sample
 
@@ -118,7 +119,7 @@ class Prepared:
     limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
     start: Tensor | None = None
-    shaping: Shaping | None = None
+    shaping: Shaping | PowerLaw | None = None
     colour: Shaping | None = None
     closed: Callable[[Tensor], Tensor] | None = None
     seen: tuple[Sample, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from nst_nd.sample import Data, Kind, Sample
 
 # Rec. 601 luma of R, G, B, in which "luminance transfer" is usually done
 LUMA = np.array([0.299, 0.587, 0.114])
+
+# of a resized style, in positions of the content: longer sides alone say nothing where one of them is a strip
+MOST_POSITIONS = 16
 
 
 class ImageDomain:
@@ -42,6 +46,9 @@ class ImageDomain:
             tensor = scaling.encode(_match_channels(style, nc, content, notes))
             if settings.style_scale is not None and content is not None:
                 longer = max(content.shape) * settings.style_scale / max(style.shape)
+                # by a strip of 8000 x 20 a square style would become 8000 x 8000
+                most = math.sqrt(MOST_POSITIONS * max(1.0, settings.style_scale**2) * _area(content) / _area(style))
+                longer = min(longer, most)
                 size = [max(1, round(n * longer)) for n in style.shape]
                 if tuple(size) != style.shape:
                     notes.append(f"style resized from {_size(style.shape)} to {_size(size)} (style_scale)")
@@ -57,6 +64,10 @@ class ImageDomain:
         change = np.tensordot(LUMA, result.data.astype(np.float64) - content.data, axes=1)
         data = (content.data + change[None]).astype(content.data.dtype)
         return result.replace(data=data), []
+
+
+def _area(sample: Sample) -> int:
+    return math.prod(sample.shape)
 
 
 def _match_channels(style: Sample, nc: int, content: Sample | None, notes: list[str]) -> Data:

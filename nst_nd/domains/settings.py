@@ -116,6 +116,9 @@ class Settings(Model):
     optimizer: Literal["lbfgs", "adam"] = Field("lbfgs", description="lbfgs or adam")
     learning_rate: Positive = Field(1.0, description="step size; model units for adam")
     history: int = Field(10, ge=1, le=100, description="pairs that L-BFGS remembers")
+    step_exponent: float = Field(
+        0.0, ge=0, le=1, description="steps go as frequency to minus this; 0: all alike; the audio preset has its own"
+    )
     iterations: int = Field(150, ge=0, le=10_000_000, description="optimiser steps over all scales together")
     scales: tuple[Positive, ...] = Field((1.0,), description="sizes from coarse to fine, as shares; the last is 1")
     init: str = Field("content", min_length=1, description="content, noise, style (its covariance) or a file")

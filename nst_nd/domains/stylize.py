@@ -26,6 +26,7 @@ from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.features.iterate import Iterate
+from nst_nd.features.power_law import PowerLaw
 from nst_nd.sample import Grid, Sample
 
 # settings that only some kinds of signal know: given for another they are an error, not a wish that is lost
@@ -227,6 +228,8 @@ class _Run:
         self.mask, self.labels = mask, labels
         if labels is not None:
             self.prepared = with_labels(self.prepared, labels, self.parts)
+        if self.prepared.shaping is None and settings.step_exponent:
+            self.prepared = replace(self.prepared, shaping=PowerLaw(settings.step_exponent))
         first = self.prepared.styles[0]
         if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):
             raise ConfigError(f"size is {tuple(size)}; allowed: {first.dim() - 2} axes of at least one position")

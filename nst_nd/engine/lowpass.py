@@ -12,6 +12,7 @@ from nst_nd import nd
 from nst_nd.boxes import Span
 from nst_nd.engine.field import Field
 from nst_nd.engine.team import Split, Team
+from nst_nd.features.power_law import PowerLaw
 from nst_nd.features.shaping import Shaping
 
 
@@ -75,7 +76,7 @@ class SlabLowPass:
 class SlabShaping:
     """`shaping` of a whole signal of `size`, on this process's slab of it; all processes call it together."""
 
-    shaping: Shaping
+    shaping: Shaping | PowerLaw
     team: Team
     split: Split
     size: tuple[int, ...]
@@ -83,8 +84,8 @@ class SlabShaping:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """x filtered. Raises ComputationError where another process has stopped."""
-        reach = self.shaping.reach
-        spans = [Span(max(0, s.start - reach), min(self.size[-1], s.stop + reach)) for s in self.split.spans]
+        reach, length = self.shaping.reach, self.size[self.split.axis]
+        spans = [Span(max(0, s.start - reach), min(length, s.stop + reach)) for s in self.split.spans]
         field = Field.empty(x.shape[1], self.size, x, "device", self.team, self.split, spans)
         own = self.split.owned(self.team.rank, self.size)
         field.write(own, x)

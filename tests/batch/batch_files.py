@@ -1,5 +1,7 @@
 """A folder with small files of each kind, and a batch over them."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import nibabel
 import numpy as np
 import soundfile
 from PIL import Image
+
+from nst_nd.cli.main import main
 
 SMALL_IMAGE = """
     extractor: {name: random, channels: [8, 8]}
@@ -61,6 +65,17 @@ def words(*more):
 def run(folder, *more, **options):
     """The command line in a process of its own, in this folder."""
     return subprocess.run(words(*more), cwd=folder, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def look(folder, *more):
+    """The same within this process, which saves seconds: for what starts no worker."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(word) for word in more])
+        except SystemExit as left:
+            return subprocess.CompletedProcess(more, int(left.code or 0), out.getvalue(), err.getvalue())
+    raise AssertionError("the command line did not end")
 
 
 def events(out):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from batch_files import SMALL_IMAGE, results, run
+from batch_files import SMALL_IMAGE, look, results, run
 
 IMAGE = "{{content: {}, style: in/img3.png, output: {}}}"
 VOLUME = "{{content: {}, style: in/vol0.nii.gz, output: {}}}"
@@ -21,7 +21,7 @@ def refused(folder, word, *more):
     """Whether both a look and a run say so, and leave everything as it was."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for how in ((), ("--dry-run",), *(("--overwrite", *some) for some in ((), ("--part", "1/2"), ("--only", "*a*")))):
-        ran = run(folder, "run", "b.yaml", *more, *how)
+        ran = look(folder, "run", "b.yaml", *more, *how)
         assert ran.returncode == 2, (how, ran.stdout, ran.stderr)
         assert word in ran.stderr, how
         assert "Traceback" not in ran.stderr
@@ -91,7 +91,7 @@ def test_into_a_folder_that_another_job_reads_as_a_series(here):
 def test_neighbours_are_no_clash(here):
     names = ("x/a.png", "x/b.png", "a.png", "ax.png")
     batch(here, *(IMAGE.format(f"in/img{i}.png", name) for i, name in enumerate(names)))
-    assert run(here, "run", "b.yaml", "--dry-run").returncode == 0
+    assert look(here, "run", "b.yaml", "--dry-run").returncode == 0
     assert run(here, "run", "b.yaml", "--quiet").returncode == 0
     assert set(results(here / "b")) == set(names)
     assert Path("b").is_dir()

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from batch_files import SMALL_IMAGE, events, results, run, words
+from batch_files import SMALL_IMAGE, events, look, results, run, words
 from test_killed import alive, children
 
 from nst_nd.batch.executors import Task
@@ -51,7 +51,7 @@ def processes_of(process, count):
 
 def test_processes_together_in_a_batch_give_what_torchrun_gives(here):
     (here / "b.yaml").write_text(TOGETHER)
-    looked = run(here, "run", "b.yaml", "--dry-run")
+    looked = look(here, "run", "b.yaml", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert "each of 2 processes" in looked.stdout
     ran = run(here, "run", "b.yaml", "--json")
@@ -139,7 +139,7 @@ def test_what_stops_another_than_the_first_is_said(here):
     used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.prlimit(pid, resource.RLIMIT_AS, (used, used))
     code, _ = ended(process)
-    failed = json.loads(run(here, "status", "b", "--json").stdout)["jobs"]
+    failed = json.loads(look(here, "status", "b", "--json").stdout)["jobs"]
     assert code == 5
     assert [(job["error"][:13], job["exit_status"]) for job in failed] == [("out of memory", 4)]
     assert strays(here) == []
@@ -156,7 +156,7 @@ def test_a_task_of_any_length_and_one_without_a_device(here):
     assert ran.returncode == 5
     assert "Traceback" not in ran.stderr
     assert sorted(results(here / "b")) == ["large.nii.gz", "small.png"]
-    failed = {job["name"]: job for job in json.loads(run(here, "status", "b", "--json").stdout)["jobs"]}
+    failed = {job["name"]: job for job in json.loads(look(here, "status", "b", "--json").stdout)["jobs"]}
     assert "label" in failed["long.nii.gz"]["error"]
     if not torch.cuda.is_available():
         assert "device cuda is not available here" in failed["gpu.nii.gz"]["error"]
@@ -195,7 +195,7 @@ def test_they_stop_when_asked_and_end_with_their_coordinator(here):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert not any(alive(pid) for pid in below)
-    assert json.loads(run(here, "status", "b", "--json").stdout)["counts"]["interrupted"] == 1
+    assert json.loads(look(here, "status", "b", "--json").stdout)["counts"]["interrupted"] == 1
     process = subprocess.Popen(words("run", "b.yaml", "--quiet", "--only", "large*"), cwd=here)
     below = processes_of(process, 3)
     time.sleep(5.0)

@@ -9,7 +9,7 @@ import threading
 
 import nibabel
 import numpy as np
-from batch_files import IMAGES, results, run
+from batch_files import IMAGES, look, results, run
 from PIL import Image
 
 from nst_nd.batch import records
@@ -62,9 +62,9 @@ def test_sweeping_one_output_leaves_another_that_is_being_written(tmp_path):
 def test_parts_and_whole_runs_do_not_mix(here):
     (here / "b.yaml").write_text(IMAGES)
     with locked(here / "b", "lock-parts", shared=True):
-        assert run(here, "run", "b.yaml").returncode == 2
+        assert look(here, "run", "b.yaml").returncode == 2
         with locked(here / "b", "lock-1-of-2"):
-            assert run(here, "run", "b.yaml", "--part", "1/4").returncode == 2
+            assert look(here, "run", "b.yaml", "--part", "1/4").returncode == 2
         assert run(here, "run", "b.yaml", "--part", "1/1").returncode == 0
 
 
@@ -130,7 +130,7 @@ def test_a_lost_manifest_and_a_changed_input(here):
     (here / "b.yaml").write_text(IMAGES)
     assert summary(here)["done"] == 3
     (here / "b" / ".nst-nd" / "manifest.sqlite").unlink()
-    assert run(here, "run", "b.yaml", "--dry-run").returncode == 0
+    assert look(here, "run", "b.yaml", "--dry-run").returncode == 0
     Image.fromarray(np.full((32, 40, 3), 99, np.uint8)).save(here / "in" / "img0.png")
     assert summary(here) | {"seconds": 0} == {
         **{"folder": "b", "jobs": 3, "kept": 2, "done": 1, "failed": 0, "left": 0, "warned": 0, "seconds": 0}

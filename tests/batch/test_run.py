@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from batch_files import IMAGES, events, results, run, words
+from batch_files import IMAGES, events, look, results, run, words
 from PIL import Image
 from test_killed import children
 
@@ -66,12 +66,12 @@ def test_one_that_cannot_be_done_leaves_the_others(images):
     assert ran.returncode == 5
     assert "img1.png (b.yaml:5)" in ran.stderr
     assert sorted(results(images / "b")) == ["img0.png", "img2.png"]
-    status = json.loads(run(images, "status", "b", "--json").stdout)
+    status = json.loads(look(images, "status", "b", "--json").stdout)
     assert (status["counts"]["done"], status["counts"]["failed"], status["running"]) == (2, 1, False)
     (failed,) = status["jobs"]
     assert (failed["state"], failed["exit_status"]) == ("failed", 3)
     assert str(images) not in json.dumps(status["jobs"])
-    assert "img1.png" in run(images, "status", "b").stdout
+    assert "img1.png" in look(images, "status", "b").stdout
     # nothing has changed: it stays so; mended, it is done
     assert json.loads(run(images, "run", "b.yaml", "--json").stdout) | {"seconds": 0} == {
         **{"folder": "b", "jobs": 3, "kept": 2, "done": 0, "failed": 1, "left": 0, "warned": 0, "seconds": 0}
@@ -91,9 +91,9 @@ def test_only_and_parts(images):
     ]
     assert [part.wait(120) for part in parts] == [0, 0]
     assert len(results(images / "p")) == 3
-    assert json.loads(run(images, "status", "p", "--json").stdout)["counts"]["done"] == 3
+    assert json.loads(look(images, "status", "p", "--json").stdout)["counts"]["done"] == 3
     assert json.loads(run(images, "run", "b.yaml", "--out", "p", "--json").stdout)["kept"] == 3
-    assert run(images, "run", "b.yaml", "--part", "3/2").returncode == 2
+    assert look(images, "run", "b.yaml", "--part", "3/2").returncode == 2
 
 
 def test_two_runs_of_one_batch_are_refused(images):
@@ -104,13 +104,13 @@ def test_two_runs_of_one_batch_are_refused(images):
         second = run(images, "run", "b.yaml")
         assert second.returncode == 2
         assert "at work" in second.stderr
-        assert "running" in run(images, "status", "b").stdout
+        assert "running" in look(images, "status", "b").stdout
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     finally:
         process.kill()
     assert not results(images / "b")
-    status = json.loads(run(images, "status", "b", "--json").stdout)
+    status = json.loads(look(images, "status", "b", "--json").stdout)
     assert status["counts"]["interrupted"] == 1
 
 
@@ -147,7 +147,7 @@ def test_killed_again_it_has_failed_and_the_next_run_completes(images):
     for number in (1, 2):
         kill_a_worker(process, images / "b", number)
     assert process.wait(120) == 5
-    (failed,) = json.loads(run(images, "status", "b", "--json").stdout)["jobs"]
+    (failed,) = json.loads(look(images, "status", "b", "--json").stdout)["jobs"]
     assert "killed from outside" in failed["error"]
     assert failed["attempts"] == 2
     (images / "b.yaml").write_text(IMAGES)
@@ -180,7 +180,7 @@ def test_a_full_disk(images):
         ran = run(images, "run", "b.yaml")
         assert ran.returncode == 5, ran.stderr
         assert "disk full" in ran.stderr
-        counts = json.loads(run(images, "status", "b", "--json").stdout)["counts"]
+        counts = json.loads(look(images, "status", "b", "--json").stdout)["counts"]
         assert (counts["failed"], counts["done"]) == (2, 1)
         (out / "filler").unlink()
         last = run(images, "run", "b.yaml")

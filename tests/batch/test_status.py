@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from batch_files import IMAGES, run, words
+from batch_files import IMAGES, look, run, words
 
 
 def read_terminal(leader, seconds):
@@ -33,7 +33,7 @@ def test_in_a_terminal_the_table_lives_until_nothing_is_at_work(here):
     until = time.monotonic() + 60
     while time.monotonic() < until:
         time.sleep(0.2)
-        if json.loads(run(here, "status", "b", "--json").stdout).get("counts", {}).get("running"):
+        if json.loads(look(here, "status", "b", "--json").stdout).get("counts", {}).get("running"):
             break
     leader, follower = pty.openpty()
     watch = subprocess.Popen(words("status", "b"), cwd=here, stdout=follower, stderr=follower)
@@ -58,9 +58,9 @@ def test_what_is_no_longer_asked_for_is_forgotten_unless_done(here):
     assert run(here, "run", "b.yaml", "--quiet").returncode == 5
     (here / "b.yaml").write_text(IMAGES.replace("img[0-2]", "img2"))
     assert run(here, "run", "b.yaml", "--only", "img2*", "--quiet").returncode == 0
-    assert json.loads(run(here, "status", "b", "--json").stdout)["counts"]["failed"] == 1
+    assert json.loads(look(here, "status", "b", "--json").stdout)["counts"]["failed"] == 1
     assert run(here, "run", "b.yaml", "--quiet").returncode == 0
-    counts = json.loads(run(here, "status", "b", "--json").stdout)["counts"]
+    counts = json.loads(look(here, "status", "b", "--json").stdout)["counts"]
     assert (counts["done"], counts["failed"]) == (2, 0)
 
 
@@ -93,7 +93,7 @@ def test_after_a_kill_in_the_middle_of_a_change_of_the_manifest(here):
     )
     subprocess.run([sys.executable, "-c", killed, str(manifest)], check=True)
     assert manifest.with_name("manifest.sqlite-journal").exists()
-    looked = run(here, "run", "b.yaml", "--dry-run")
+    looked = look(here, "run", "b.yaml", "--dry-run")
     assert looked.returncode == 0, looked.stderr
-    status = json.loads(run(here, "status", "b", "--json").stdout)
+    status = json.loads(look(here, "status", "b", "--json").stdout)
     assert status["counts"]["done"] == 3

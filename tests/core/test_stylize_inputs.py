@@ -5,7 +5,8 @@ import pytest
 from core_samples import MAKE, PRESETS, QUICK, audio, bits, ct, ecg, image, mask_of, volume
 
 from nst_nd import Grid, Sample, Style, stylize
-from nst_nd.domains.image import LUMA
+from nst_nd.domains.image import LUMA, ImageDomain
+from nst_nd.domains.stylize import resolve
 from nst_nd.errors import ConfigError, InputError, NstError
 
 every_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -256,3 +257,13 @@ def test_samples_that_cannot_be():
             Sample(data, "audio", "full scale", grid)
     with pytest.raises(InputError, match="axes"):
         Sample(np.zeros((1, 4, 4)), "image", "full scale", grid)
+
+
+def test_a_style_beside_a_strip_stays_within_bounds():
+    content, style = image(size=(1200, 8)), image(size=(32, 24))
+    settings = resolve({"preset": "image"}, "image")
+    (seen,) = ImageDomain().prepare(content, [style], settings).styles
+    assert 15 * 1200 * 8 <= seen[0, 0].numel() <= 17 * 1200 * 8
+    # where shapes are alike, the longer sides are
+    (seen,) = ImageDomain().prepare(image(size=(60, 40)), [style], settings).styles
+    assert max(seen.shape) == 60
