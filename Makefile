@@ -26,7 +26,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY)  ## ratios measured in one run; takes two hours and wants a quiet machine
+bench: $(READY)  ## ratios measured in one run; takes an hour or two and wants a quiet machine
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/streaming.py --image
 	$(BIN)/python benchmarks/processes.py

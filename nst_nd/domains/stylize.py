@@ -34,6 +34,7 @@ ONLY = {
     "original_colors": ("image",),
     "style_scale": ("image",),
     "range_weight": ("image", "audio"),
+    "step_exponent": ("image", "ecg", "volume"),
     "window": ("volume",),
     "lock_mm": ("volume",),
     "protect": ("volume",),
@@ -228,7 +229,7 @@ class _Run:
         self.mask, self.labels = mask, labels
         if labels is not None:
             self.prepared = with_labels(self.prepared, labels, self.parts)
-        if self.prepared.shaping is None and settings.step_exponent:
+        if settings.step_exponent:
             self.prepared = replace(self.prepared, shaping=PowerLaw(settings.step_exponent))
         first = self.prepared.styles[0]
         if size is not None and (len(size) != first.dim() - 2 or any(n < 1 for n in size)):

@@ -46,8 +46,8 @@ class PowerLaw:
         """x filtered, in the same shape, channels innermost. Two arrays of its size are held beside it."""
         axes = tuple(range(2, x.dim()))
         spectrum = torch.fft.rfftn(x, dim=axes)
-        size = spectrum.shape[2:]
-        if not self._gains or self._gains[0].shape != size or self._gains[0].device != x.device:
+        gains = self._gains[0] if self._gains else None
+        if gains is None or (gains.shape, gains.dtype, gains.device) != (spectrum.shape[2:], x.dtype, x.device):
             self._gains[:] = [self._of(x)]
         spectrum *= self._gains[0]
         made = torch.fft.irfftn(spectrum, s=x.shape[2:], dim=axes)

@@ -25,12 +25,13 @@ def moments(
     count = sum_n w_n, sum = sum_n w_n (f_n - p), outer = sum_n w_n (f_n - p)(f_n - p)^T.
 
     weight: [N], 0 or more; None means 1. pivot: [C]; None means 0. with_sum: False saves the pass for the sum.
+    features of 16 bits are summed in float32.
     """
     channels, positions = features.shape
     total = features.new_zeros(channels, dtype=torch.float64) if with_sum else None
     outer = features.new_zeros(channels, channels, dtype=torch.float64)
     for start in range(0, positions, BLOCK):
-        block = features[:, start : start + BLOCK]
+        block = _at_least_float32(features[:, start : start + BLOCK])
         if pivot is not None:
             block = block - pivot[:, None].to(block)
         weighted = block if weight is None else block * weight[start : start + BLOCK].to(block)
@@ -49,7 +50,13 @@ def moments_vjp(
     at_outer: Float[Tensor, "channel channel"],
     into: Float[Tensor, "channel position"] | None,
 ) -> Float[Tensor, "channel position"]:
-    """Gradient at features [C, N] from those at sum [C] and outer [C, C]: w ((D + D^T)(f - p) + d), added to `into`."""
+    """Gradient at features [C, N] from those at sum [C] and outer [C, C]: w ((D + D^T)(f - p) + d), added to `into`.
+
+    It has the dtype of the features; those of 16 bits are worked on in float32.
+    """
+    if features.dtype.itemsize < torch.float32.itemsize:
+        made = moments_vjp(features.float(), weight, pivot, at_sum, at_outer, None)
+        return made.to(features) if into is None else into.add_(made)
     both = (at_outer + at_outer.T).to(features)
     shift = None if at_sum is None else at_sum.to(features)
     if pivot is not None:
@@ -65,3 +72,7 @@ def moments_vjp(
     if weight is not None:
         grad.mul_(weight.to(grad))
     return grad if into is None else into.add_(grad)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < torch.float32.itemsize else x

@@ -11,6 +11,7 @@ float16 and bfloat16 go to the tensor cores as they are. So does float32, as thr
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -175,7 +176,12 @@ def spans(channels: int, positions: int, items: int) -> tuple[int, int]:
     wanted = -(-PROGRAMS // (items * tiles * (tiles + 1) // 2))
     shortest = max(64, POSITIONS_PER_CHANNEL * channels)
     length = min(LONGEST_SPAN, -(-max(shortest, -(-positions // wanted)) // 64) * 64)
-    return -(-positions // length), length
+    return max(1, -(-positions // length)), length
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Kernels start on the current device, which need not be that of the data; the interpreter has the CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def moments(
@@ -195,23 +201,24 @@ def moments(
     total = items.new_empty((parts, count, channels), dtype=torch.float32) if with_sum else None
     sizes = tile(channels, items.dtype, ROW_BYTES)
     tiles = triton.cdiv(channels, sizes["BLOCK_C"])
-    moments_kernel[(tiles * tiles, parts, count)](
-        items,
-        weights,
-        None if pivot is None else pivot.contiguous(),
-        outer,
-        total,
-        channels,
-        positions,
-        span,
-        *items.stride(),
-        0 if weights is None or len(weights) == 1 else positions,
-        HAS_WEIGHT=weights is not None,
-        HAS_PIVOT=pivot is not None,
-        WITH_SUM=with_sum,
-        **_choices(items.dtype, precision),
-        **sizes,
-    )
+    with _on(items.device):
+        moments_kernel[(tiles * tiles, parts, count)](
+            items,
+            weights,
+            None if pivot is None else pivot.contiguous(),
+            outer,
+            total,
+            channels,
+            positions,
+            span,
+            *items.stride(),
+            0 if weights is None or len(weights) == 1 else positions,
+            HAS_WEIGHT=weights is not None,
+            HAS_PIVOT=pivot is not None,
+            WITH_SUM=with_sum,
+            **_choices(items.dtype, precision),
+            **sizes,
+        )
     lower = outer.sum(0, dtype=torch.float64).tril()
     whole = lower + lower.tril(-1).mT
     added = None if total is None else total.sum(0, dtype=torch.float64)
@@ -249,26 +256,29 @@ def moments_vjp(
     # float16 has numbers between 6e-5 and 65504: the matrix is brought near 1, by a power of 2, and the product back
     scale = torch.exp2(torch.frexp(both.abs().max().clamp_min(1e-300))[1].double())
     out = torch.empty_like(features) if into is None else into
+    if positions == 0:
+        return out
     into_items = out if out.dim() == 3 else out[None]
     sizes = tile(channels, items.dtype, VJP_ROW_BYTES)
     rows, columns = triton.cdiv(channels, sizes["BLOCK_C"]), triton.cdiv(positions, sizes["BLOCK_N"])
-    vjp_kernel[(rows * columns, count)](
-        items,
-        weights,
-        (both / scale).float(),
-        None if shift is None else shift.float(),
-        scale.float().reshape(1),
-        into_items,
-        channels,
-        positions,
-        *items.stride(),
-        0 if weights is None or len(weights) == 1 else positions,
-        *into_items.stride(),
-        HAS_WEIGHT=weights is not None,
-        HAS_SHIFT=shift is not None,
-        ADD=into is not None,
-        BLOCK_K=min(32, sizes["BLOCK_C"]),
-        **_choices(items.dtype, precision),
-        **sizes,
-    )
+    with _on(items.device):
+        vjp_kernel[(rows * columns, count)](
+            items,
+            weights,
+            (both / scale).float(),
+            None if shift is None else shift.float(),
+            scale.float().reshape(1),
+            into_items,
+            channels,
+            positions,
+            *items.stride(),
+            0 if weights is None or len(weights) == 1 else positions,
+            *into_items.stride(),
+            HAS_WEIGHT=weights is not None,
+            HAS_SHIFT=shift is not None,
+            ADD=into is not None,
+            BLOCK_K=min(32, sizes["BLOCK_C"]),
+            **_choices(items.dtype, precision),
+            **sizes,
+        )
     return out

@@ -90,6 +90,27 @@ def test_the_way_back_is_that_of_the_definition(case, with_sum, into):
     close(found, wanted, BACKWARD[f.dtype])
 
 
+@settings(max_examples=25, deadline=None)
+@given(drawn())
+def test_the_definition_sums_16_bits_in_float32(case):
+    f, weight, pivot, generator = case
+    at_outer = torch.randn(f.shape[1], f.shape[1], generator=generator).double() * 1e-3
+    exact = [chooser.moments(f.double(), double(weight), double(pivot))[2]]
+    exact.append(chooser.moments_vjp(f.double(), double(weight), double(pivot), None, at_outer, None))
+    close(chooser.moments(f, weight, pivot)[2], exact[0], 1e-5)
+    close(chooser.moments_vjp(f, weight, pivot, None, at_outer, None), exact[1], BACKWARD[f.dtype])
+
+
+def test_nothing_sums_to_nothing():
+    f = torch.zeros(2, 3, 0)
+    for module in (moments_triton, chooser):
+        count, total, outer = module.moments(f, None, None)
+        assert count.tolist() == [0, 0]
+        assert not total.any()
+        assert not outer.any()
+        assert module.moments_vjp(f, None, None, None, torch.eye(3).double(), None).shape == f.shape
+
+
 def test_one_signal_has_no_batch_axis():
     f = features(1, 5, 130, torch.float32, "first", 0)[0]
     count, total, outer = moments_triton.moments(f, None, None)

@@ -49,8 +49,13 @@ def test_other_exponents_are_refused(exponent):
         PowerLaw(exponent)
 
 
-@pytest.mark.parametrize("kind", MAKE)
-def test_any_preset_takes_it(kind):
+def test_audio_has_steps_of_its_own():
+    with pytest.raises(ConfigError, match="step_exponent: works on image and ecg and volume only"):
+        stylize(MAKE["audio"](), MAKE["audio"](seed=1), preset="audio", **QUICK, step_exponent=0.5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKE if kind != "audio"])
+def test_any_other_preset_takes_it(kind):
     content, style = MAKE[kind](seed=0), MAKE[kind](seed=1)
     result = stylize(content, style, preset=kind, **QUICK, step_exponent=0.5, method="features")
     losses = [step.loss for step in result.history]
