@@ -14,7 +14,7 @@ from nst_nd.domains.metrics import texture
 from nst_nd.errors import InputError
 from nst_nd.features.random_conv import random_network
 from nst_nd.features.statistics import gram
-from nst_nd.kernels import moments
+from nst_nd.kernels import moments_torch
 
 
 def tear(monkeypatch, at_once):
@@ -29,7 +29,7 @@ def tear(monkeypatch, at_once):
 def test_grams_of_slabs_are_those_of_the_whole(size, at_once, monkeypatch):
     x = torch.randn(1, 2, *size, generator=torch.Generator().manual_seed(1))
     extractor = random_network(2, len(size), widths=texture.WIDTHS, channels=(5, 4, 6)).until(texture.TAPS)
-    for module in (moments, texture):  # a block that no slab ends with
+    for module in (moments_torch, texture):  # a block that no slab ends with
         monkeypatch.setattr(module, "BLOCK", 70)
     with torch.no_grad():
         want = {tap: gram(activations) for tap, activations in extractor(x).items()}
