@@ -1,4 +1,4 @@
-"""CT in HU: the noise of all tissue by the spectral method, its texture in soft tissue by features from there."""
+"""CT in HU: the noise of all tissue by the spectral method, its texture by features from there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from nst_nd.domains.octaves import octave_layers, octaves
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.spectral import SpectralMethod, working_bytes
 from nst_nd.domains.spectrum import FINE
+from nst_nd.domains.tissue_regions import FEWEST, squares_within, weight_within, with_tissues
 from nst_nd.domains.tissues import smoothed
 from nst_nd.domains.volume import VolumeDomain
 from nst_nd.errors import InputError
@@ -29,12 +30,6 @@ from nst_nd.sample import Sample
 CT_OCTAVES = 3
 # HU of the smoothed content between which there is tissue, neither air nor bone
 TISSUE_HU = (-970.0, 350.0)
-# share of a square that a mask has to cover
-COVERED = 0.98
-# fewer squares than this say too little of a spectrum
-FEWEST = 4
-# squares after which the memory that they touched is given back
-RELEASED = 256
 
 
 # with another resolution edges change by design, those of protected voxels on one side
@@ -48,7 +43,7 @@ RESOLUTION_LIMITS: Mapping[str, float | None] = {
 class CtDomain(VolumeDomain):
     """CT in HU: low frequencies stay the content's, air and bone come back bit for bit.
 
-    The spectral method acts on all tissue, features refine soft tissue from there.
+    The spectral method acts on all tissue; features refine soft tissue from there, and lung and fat where they can.
     """
 
     name = "ct"
@@ -65,6 +60,7 @@ class CtDomain(VolumeDomain):
         "protect": (-990.0, 400.0),
         "method": "both",
         "region": (-20.0, 120.0),
+        "tissues": ("lung", "fat"),
         "limits": {
             "hu_bias_lung": 1.0,
             "hu_bias_fat": 1.0,
@@ -104,7 +100,7 @@ class CtDomain(VolumeDomain):
         methods: list[SpectralMethod] = []
         for region, (numbers, mask) in enumerate(parts):
             own = [styles[number] for number in numbers]
-            squares, theirs = _squares(content, mask), [_squares(style.sample, style.mask) for style in own]
+            squares, theirs = squares_within(content, mask), [squares_within(s.sample, s.mask) for s in own]
             found, least = len(squares), min(map(len, theirs))
             if min(found, least) < FEWEST:
                 said = f"{found} quiet squares of {EDGE} voxels in the content's soft tissue and {least} in the style's"
@@ -113,13 +109,13 @@ class CtDomain(VolumeDomain):
             prepared.notes.append(f"noise measured in {found} squares of the content and {least} of the style")
             methods.append(_method(content, own, squares, theirs, mask, settings))
             prepared.notes.append(_lesions_note(methods[-1]))
-            weights[region] = _within(weights[region], squares)
+            weights[region] = weight_within(weights[region], squares)
             for number, corners in zip(numbers, theirs, strict=True):
                 seen = prepared.seen[number]
                 # those of a resampled style are other ones; perhaps none are left
                 here = corners if seen is styles[number].sample else quiet_squares(seen)
                 if len(here):
-                    style_weights[number] = _within(style_weights[number], here)
+                    style_weights[number] = weight_within(style_weights[number], here)
             if settings.resolution:
                 prepared.notes.append(_resolution_note(methods[-1]))
         if not methods:
@@ -137,7 +133,7 @@ class CtDomain(VolumeDomain):
             more = method.change(settings.seed + n)
             for i in pieces(start, more):
                 start[i] += more[i]
-        return replace(
+        begun = replace(
             prepared,
             start=_times(start, gain),
             closed=closed,
@@ -145,6 +141,9 @@ class CtDomain(VolumeDomain):
             regions=tuple(w for w in weights if w is not None) if prepared.regions else (),
             style_weights=tuple(style_weights),
         )
+        if settings.method == "spectral" or prepared.regions or settings.region is None:
+            return begun  # a label map has its own parts; without a region there is one for all
+        return with_tissues(begun, content, styles, parts[0][1], settings, super().prepare)
 
 
 def _leave(said: str, prepared: Prepared, settings: Settings) -> None:
@@ -193,28 +192,6 @@ def _times(change: NDArray[np.float32], factor: float) -> Tensor:
     """[i, j, k] as [1, 1, i, j, k], in other units."""
     by = np.float32(factor)
     return torch.from_numpy(scratch.piecewise(lambda c: c * by, change[None], nc=1, dtype=np.float32))[None]
-
-
-def _within(mask: Tensor | None, squares: NDArray[np.intp]) -> Tensor | None:
-    """A mask times the number of squares there: what noise looks like is learnt where there is noise alone."""
-    if mask is None:
-        return None
-    squared = scratch.zeros(mask.shape[2:], np.float32)
-    for n, (i, j, k) in enumerate(squares):
-        squared[i : i + EDGE, j : j + EDGE, k] += 0.25
-        if n % RELEASED == 0:
-            scratch.release(squared)
-    inside = scratch.piecewise(np.multiply, mask[0].numpy(), squared[None], nc=1, dtype=np.float32)
-    return torch.from_numpy(inside)[None]
-
-
-def _squares(sample: Sample, mask: Sample | None) -> NDArray[np.intp]:
-    """Quiet squares that a mask covers."""
-    corners = quiet_squares(sample)
-    if mask is None or not len(corners):
-        return corners
-    covered = [np.mean(mask.data[0, i : i + EDGE, j : j + EDGE, k] > 0) >= COVERED for i, j, k in corners]
-    return corners[np.array(covered)]
 
 
 def _free(content: Sample, mask: Sample | None, settings: Settings, most: float) -> NDArray[np.bool_]:

@@ -99,6 +99,7 @@ class Prepared:
     there is none). lock: low-pass sigma in samples per axis, see Iterate. free: [1, 1, *space] where the content may
     change. weight: [1, 1, *space] where the generated signal's statistics are taken; style_weights the same per style.
     regions: in its place where styles have parts of the content of their own; region_of: which part, per style.
+    region_names: of regions that every style serves: styles then come again in their order, once for each.
     limits: lowest and highest value that the file can hold, in data units, where there is such a thing.
     pool_kernel: positions joined per axis by each pool. start: [1, C, *space] in model units, a change of the content
     that is made before anything is optimised, and stays; shaping: of the iterate, see Iterate; colour: gives
@@ -116,6 +117,7 @@ class Prepared:
     style_weights: tuple[Tensor | None, ...] = ()
     regions: tuple[Tensor, ...] = ()
     region_of: tuple[int, ...] = ()
+    region_names: tuple[str, ...] = ()
     limits: tuple[float, float] | None = None
     pool_kernel: tuple[int, ...] | None = None
     start: Tensor | None = None

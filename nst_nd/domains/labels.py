@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -108,19 +109,18 @@ def with_labels(prepared: Prepared, labels: Sample, parts: Sequence[Part]) -> Pr
 def shares_of(styles: Sequence[Style], prepared: Prepared) -> list[float]:
     """Of the style weight, per style: by weight within a part, and by size between parts.
 
-    Each position of a part then counts as much as without parts, however small the part is.
+    Each position of a part then counts as much as without parts, however small the part is. Styles that serve several
+    parts come again in their order, once for each.
     """
     if not prepared.regions:
         total = sum(style.weight for style in styles)
         return [style.weight / total for style in styles]
     sizes = [_sum(region) for region in prepared.regions]
     totals = [0.0] * len(sizes)
-    for style, region in zip(styles, prepared.region_of, strict=True):
+    served = list(zip(cycle(styles), prepared.region_of, strict=False))
+    for style, region in served:
         totals[region] += style.weight
-    return [
-        style.weight / totals[region] * sizes[region] / sum(sizes)
-        for style, region in zip(styles, prepared.region_of, strict=True)
-    ]
+    return [style.weight / totals[region] * sizes[region] / sum(sizes) for style, region in served]
 
 
 def _sum(region: Tensor) -> float:

@@ -22,6 +22,7 @@ Size = Annotated[int, Field(ge=1, le=65536)]
 # what `init` may name without a file
 INIT_WORDS = ("content", "noise", "style")
 Preset = Literal["image", "audio", "ecg", "volume", "ct"]
+Tissue = Literal["lung", "fat"]
 
 
 class Model(BaseModel):
@@ -151,6 +152,11 @@ class Settings(Model):
     )
     region: tuple[float, float] | None = Field(
         None, description="volumes: statistics only where values lie within these two"
+    )
+    tissues: tuple[Tissue, ...] = Field(
+        (),
+        description="ct, method both: beside the region, tissues by HU with features of their own where there are "
+        "quiet squares of them in content and style",
     )
     limits: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
         default_factory=dict,

@@ -29,17 +29,14 @@ from nst_nd.features.iterate import Iterate
 from nst_nd.features.power_law import PowerLaw
 from nst_nd.sample import Grid, Sample
 
-# settings that only some kinds of signal know: given for another they are an error, not a wish that is lost
+# settings that only some presets know: given for another they are an error, not a wish that is lost
 ONLY = {
     "original_colors": ("image",),
     "style_scale": ("image",),
     "range_weight": ("image", "audio"),
-    "step_exponent": ("image", "ecg", "volume"),
-    "window": ("volume",),
-    "lock_mm": ("volume",),
-    "protect": ("volume",),
-    "region": ("volume",),
-    "resolution": ("volume",),
+    "step_exponent": ("image", "ecg", "volume", "ct"),
+    **dict.fromkeys(("window", "lock_mm", "protect", "region"), ("volume", "ct")),
+    "tissues": ("ct",),
 }
 
 
@@ -91,7 +88,7 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
         raise ConfigError(
             f"statistics: no style layer {', '.join(strange)}\nallowed: {', '.join(resolved.style_layers)}"
         )
-    idle = [key for key, kinds in ONLY.items() if settings.get(key) and PRESETS[preset].kind not in kinds]
+    idle = [key for key, presets in ONLY.items() if settings.get(key) and preset not in presets]
     if resolved.method != "features" and not isinstance(PRESETS[preset], Starter):
         others = " and ".join(name for name, domain in PRESETS.items() if isinstance(domain, Starter))
         raise ConfigError(
@@ -100,8 +97,8 @@ def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
     if resolved.resolution and (resolved.method == "features" or preset != "ct"):
         raise ConfigError("resolution: is part of the spectral method; use preset ct with method both or spectral")
     if idle:
-        kinds = " and ".join(ONLY[idle[0]])
-        raise ConfigError(f"{', '.join(idle)}: works on {kinds} only; the preset is {preset}\nleave it out")
+        presets = " and ".join(ONLY[idle[0]])
+        raise ConfigError(f"{', '.join(idle)}: works on {presets} only; the preset is {preset}\nleave it out")
     return resolved
 
 
@@ -283,6 +280,7 @@ class _Run:
         self._begin()
         self._settle()
         transfer.prepared, transfer.base, transfer.aim = self.prepared, self.base, self.aim
+        transfer.shares = shares_of(self.styles, self.prepared)
         outcome = transfer.run(on_step, should_stop, on_plan, keeper)
         del transfer
         return None if outcome.z is None else self._result(outcome.z.cpu(), outcome)

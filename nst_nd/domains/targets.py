@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nst_nd.boxes import Box, whole
+from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import shared
@@ -28,13 +29,22 @@ from nst_nd.features.statistics import STATISTICS, Moments
 class StyleSignal:
     """A style in model space at one scale: x [1, C, *space], mask [1, 1, *space] or None, share of the weight.
 
-    region: of the generated signal, whose statistics it is for.
+    region: of the generated signal, whose statistics it is for. name: of its terms.
     """
 
     x: Tensor
     mask: Tensor | None
     share: float
     region: int = 0
+    name: str = "style"
+
+
+def style_names(prepared: Prepared) -> list[str]:
+    """Of the terms of each style: numbered where there are several, with the tissue where a style serves several."""
+    tissues = prepared.region_names or ("",)
+    given = len(prepared.styles) // len(tissues)
+    numbers = [""] if given == 1 else range(1, given + 1)
+    return [f"style{number}{tissue and f'-{tissue}'}" for tissue in tissues for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -93,15 +103,14 @@ def branch_of(
     pivots: dict[At, Tensor] = {}
     names = {tap: settings.statistic_of(f"{network.label}{tap}") for tap in network.style}
     centred = any(STATISTICS[name].centred for name in names.values())
-    for i, style in enumerate(styles if network.style else (), start=1):
-        prefix = "style" if len(styles) == 1 else f"style{i}"
+    for style in styles if network.style else ():
         for tap, m in _style_moments(network, style, centred, frame).items():
             statistic = STATISTICS[names[tap]]
             if not m.count > 0:
                 raise InputError(f"the style mask leaves no position of {network.label}{tap} to take statistics from")
             if statistic.centred and m.pivot is not None:
                 pivots.setdefault((style.region, tap), m.pivot)
-            name = f"{prefix}/{network.label}{tap}"
+            name = f"{style.name}/{network.label}{tap}"
             beta = settings.style_weight * style.share * network.style[tap]
             target, normalisation = statistic.read(m), settings.style_normalisation
             style_terms.append(StyleTerm(name, tap, beta, statistic, target, normalisation, style.region))

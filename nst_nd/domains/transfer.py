@@ -14,7 +14,7 @@ from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
-from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for
+from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for, style_names
 from nst_nd.engine.field import Field
 from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
 from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
@@ -191,7 +191,8 @@ class Transfer:
         branches = tuple((n.extractor, frozenset([*n.content, *n.style]), frozenset(n.content)) for n in self.networks)
         p, s = self.prepared, self.settings
         masks = sum(m is not None for m in (p.free, p.weight, *p.regions)) + (p.free is not None and p.lock is not None)
-        masks += s.method == "both"  # the change by the spectral method stays beside the signal
+        # the change by the spectral method stays beside the signal, and each tissue may become a region
+        masks += (s.method == "both") * (1 + len(s.tissues))
         smoothed, accelerator = p.lock is not None or p.shaping is not None, self.device.type == "cuda"
         return Demand(
             branches,
@@ -275,8 +276,11 @@ class Transfer:
                 None if m is None else nd.resize(m, _scaled(m, share)).to(self.device),
                 part,
                 region,
+                name,
             )
-            for x, m, part, region in zip(prepared.styles, masks, self.shares, regions, strict=True)
+            for x, m, part, region, name in zip(
+                prepared.styles, masks, self.shares, regions, style_names(prepared), strict=True
+            )
         ]
         weights = [
             None if w is None else nd.resize(w, scale.size).to(self.device)

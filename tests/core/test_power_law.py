@@ -50,7 +50,7 @@ def test_other_exponents_are_refused(exponent):
 
 
 def test_audio_has_steps_of_its_own():
-    with pytest.raises(ConfigError, match="step_exponent: works on image and ecg and volume only"):
+    with pytest.raises(ConfigError, match="step_exponent: works on image and ecg and volume and ct only"):
         stylize(MAKE["audio"](), MAKE["audio"](seed=1), preset="audio", **QUICK, step_exponent=0.5)
 
 

@@ -97,16 +97,18 @@ def gram_distance(a: Noise, b: Noise) -> float:
     return float(sum((a.grams[t] - b.grams[t]).norm() / b.grams[t].norm() for t in TAPS) / len(TAPS))
 
 
-def soft_squares(sample: Sample) -> tuple[Int[NDArray[np.intp], "square 3"], Float[NDArray[np.float64], " square"]]:
+def soft_squares(
+    sample: Sample, limits: tuple[float, float] = SOFT_HU
+) -> tuple[Int[NDArray[np.intp], "square 3"], Float[NDArray[np.float64], " square"]]:
     """First voxel (i, j, k) of each square in uniform soft tissue, and its deviation in HU; perhaps none.
 
     Candidates stand every STEP voxels; INSIDE of their voxels lie in soft tissue (SOFT_HU after a Gaussian of
-    SMOOTHING_MM in the plane, eroded by two voxels).
+    SMOOTHING_MM in the plane, eroded by two voxels). limits: HU of another tissue in its place.
     """
     data = sample.data[0]
     if data.shape[0] < EDGE or data.shape[1] < EDGE:
         return np.zeros((0, 3), np.intp), np.zeros(0)
-    inside = _soft(sample)
+    inside = _inside(sample, limits)
     corners: list[NDArray[np.intp]] = []
     deviations: list[NDArray[np.float64]] = [np.zeros(0)]
     for i in range(0, data.shape[0] - EDGE + 1, STEP):
@@ -124,9 +126,9 @@ def quietest(deviations: Float[NDArray[np.float64], " n"]) -> Int[NDArray[np.int
     return np.sort(np.argsort(deviations, kind="stable")[:kept])
 
 
-def quiet_squares(sample: Sample) -> Int[NDArray[np.intp], "square 3"]:
-    """First voxel (i, j, k) of the quiet ones of the soft squares: [n, 3], perhaps none."""
-    corners, deviations = soft_squares(sample)
+def quiet_squares(sample: Sample, limits: tuple[float, float] = SOFT_HU) -> Int[NDArray[np.intp], "square 3"]:
+    """First voxel (i, j, k) of the quiet ones of the soft squares: [n, 3], perhaps none. limits: see there."""
+    corners, deviations = soft_squares(sample, limits)
     return corners[quietest(deviations)]
 
 
@@ -160,13 +162,13 @@ def noise_at(sample: Sample, corners: Int[NDArray[np.intp], "square 3"]) -> Nois
     )
 
 
-def _soft(sample: Sample) -> NDArray[np.bool_]:
-    """[*space]: soft tissue, two voxels away from its border in the plane."""
+def _inside(sample: Sample, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    """[*space]: tissue between these HU, two voxels away from its border in the plane."""
     sigma = [SMOOTHING_MM / sample.grid.spacing[0], SMOOTHING_MM / sample.grid.spacing[1], 0.0]
     low = gaussian(sample.data[0], sigma, sample.data.dtype)
     inside: NDArray[np.bool_] = scratch.empty(low.shape, np.bool_)
     for i in pieces(low, inside):
-        inside[i] = (low[i] > SOFT_HU[0]) & (low[i] < SOFT_HU[1])
+        inside[i] = (low[i] > limits[0]) & (low[i] < limits[1])
     return eroded(inside, (3, 3, 1), 2, border=True)
 
 
