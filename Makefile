@@ -14,9 +14,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## restyle one sample of each kind, draw and measure
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## everything that has to pass, in minutes; what starts workers of its own has the machine to itself
-	$(BIN)/python -m pytest --numprocesses 2 --ignore=tests/batch
-	$(BIN)/python -m pytest tests/batch
+test: $(READY)  ## everything that has to pass, in minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: lint types test  ## what CI runs
 
