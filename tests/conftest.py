@@ -4,6 +4,9 @@ import os
 
 import jaxtyping
 
+# nothing is kept from test to test
+os.environ["NST_ND_CACHE"] = ""
+
 # Triton reads it when it is imported: kernels run in Python, on the CPU
 os.environ["TRITON_INTERPRET"] = "1"
 

@@ -18,7 +18,7 @@ _GIB = 2.0**30
 def doctor(as_json: o.Json = False, debug: o.Debug = False) -> int:
     """Check what nst-nd needs; exit code 0 if all is usable.
 
-    Versions, devices, kernels, threads, weights, codecs, free memory and disk.
+    Versions, devices, kernels, threads, weights, codecs, free memory and disk, kept targets.
 
     \b
     nst-nd doctor
@@ -99,6 +99,19 @@ def _disk() -> dict[str, Any]:
     return {"free GiB here": round(shutil.disk_usage(Path.cwd()).free / _GIB, 1)}
 
 
+def _cache() -> dict[str, Any]:
+    from nst_nd.domains.target_cache import VARIABLE, cache_folder, size_of
+
+    folder = cache_folder()
+    if folder is None:
+        return {"targets": f"not kept ({VARIABLE} is empty)"}
+    here = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (here.is_dir() and os.access(here, os.W_OK)):
+        return {"targets": f"not kept: {here} may not be written to; {VARIABLE} names another folder, or none"}
+    number, size = size_of(folder)
+    return {"targets": str(folder), "files": number, "MiB": round(size / 2**20, 1)}
+
+
 _CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
     "versions": _versions,
     "devices": _devices,
@@ -108,6 +121,7 @@ _CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
     "codecs": _codecs,
     "memory": _memory,
     "disk": _disk,
+    "cache": _cache,
 }
 
 

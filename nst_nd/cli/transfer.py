@@ -201,8 +201,10 @@ def run(
 
 def _prepare() -> None:
     from nst_nd.cli.process import keep_pages
+    from nst_nd.domains.target_cache import keep_targets
 
     keep_pages()
+    keep_targets()
 
 
 def _draft(config: Path | None, given: dict[str, Any], sets: list[str] | None) -> Draft:

@@ -12,5 +12,7 @@ if __name__ == "__main__":
     keep_pages()
     from nst_nd.batch.group import TASK, serve_together
     from nst_nd.batch.worker import serve
+    from nst_nd.domains.target_cache import keep_targets
 
+    keep_targets()
     (serve_together if TASK in os.environ else serve)(Path(sys.argv[1]))

@@ -29,12 +29,16 @@ MODULE_SOURCES = ("monai.networks.nets.", "torchvision.models.")
 
 @dataclass(frozen=True)
 class Network:
-    """An extractor with the layers that content and style read, and their weights (summing to 1 unless given)."""
+    """An extractor with the layers that content and style read, and their weights (summing to 1 unless given).
+
+    key: everything that the extractor was made of, in words; None where a file has a part in it.
+    """
 
     label: str
     extractor: Extractor
     content: dict[str, float]
     style: dict[str, float]
+    key: str | None = None
 
 
 def build_networks(
@@ -64,7 +68,8 @@ def build_networks(
             label = f"{spec.prefix}." if several else ""
             wanted = [*own[0], *own[1]]
             asked = (spec, settings, nc, ndim, pool_kernel, rates, wanted)
-            networks.append(Network(label, _made(*asked), *own))
+            key = _key(*asked)
+            networks.append(Network(label, _made(key, *asked), own[0], own[1], key))
     known = {spec.prefix for spec in settings.extractor}
     lost = [layer for layer in (*content, *style) if several and layer.split(".", 1)[0] not in known]
     if lost:
@@ -84,7 +89,14 @@ def _own_layers(layers: dict[str, float], prefix: str, several: bool) -> dict[st
     return {name.split(".", 1)[1]: w for name, w in layers.items() if name.startswith(f"{prefix}.")}
 
 
-def _made(spec: ExtractorSettings, settings: Settings, *rest: Any) -> Extractor:
+def _key(spec: ExtractorSettings, settings: Settings, *rest: Any) -> str | None:
+    """See Network: the file of a module's weights may change."""
+    if spec.name == "module":
+        return None
+    return repr((spec, settings.pooling, settings.padding, settings.pool_kernel, rest))
+
+
+def _made(key: str | None, spec: ExtractorSettings, settings: Settings, *rest: Any) -> Extractor:
     """What _build makes of these, cut after its deepest layer in use; that of an earlier job where nothing differs."""
     layers = rest[-1]
 
@@ -92,9 +104,7 @@ def _made(spec: ExtractorSettings, settings: Settings, *rest: Any) -> Extractor:
         return _build(spec, settings, *rest).until(layers)
 
     keeper = shared()
-    if keeper is None or spec.name == "module":  # the file of its weights may have changed
-        return make()
-    return keeper.network(repr((spec, settings.pooling, settings.padding, settings.pool_kernel, rest)), make)
+    return make() if keeper is None or key is None else keeper.network(key, make)
 
 
 def _build(

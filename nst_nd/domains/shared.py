@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from nst_nd.domains.target_cache import digest
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.statistics import Moments
 
@@ -47,7 +47,7 @@ class Shared:
         make: Callable[[], dict[str, Moments]],
     ) -> dict[str, Moments]:
         """Of a style [1, C, *space] with its mask, by a network. how: everything else that they depend on."""
-        key = id(extractor), how, _digest(x), None if mask is None else _digest(mask)
+        key = id(extractor), how, digest(x), digest(mask)
         return _kept(self.seen, key, lambda: (extractor, make()), MOST_TARGETS)[1]
 
 
@@ -77,10 +77,3 @@ def _kept(known: OrderedDict[Any, T], key: Any, make: Callable[[], T], most: int
             known.popitem(last=False)
     known.move_to_end(key)
     return known[key]
-
-
-def _digest(x: Tensor) -> str:
-    values = x.detach().cpu().contiguous().numpy()
-    digest = hashlib.sha256(repr((values.shape, values.dtype)).encode())
-    digest.update(values.data)
-    return digest.hexdigest()

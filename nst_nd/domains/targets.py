@@ -14,6 +14,7 @@ from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import shared
+from nst_nd.domains.target_cache import kept_moments
 from nst_nd.engine.field import Field
 from nst_nd.engine.objective import At, Branch, ContentTerm, StyleTerm
 from nst_nd.engine.plan import Plan, tile_lengths
@@ -201,14 +202,22 @@ def with_margin(x: Tensor, sweep: Sweep, size: Sequence[int], team: Team, split:
 
 
 def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: Frame) -> dict[str, Moments]:
-    """See _found_moments; those of an earlier job of this process where nothing differs."""
-    keeper = shared()
-    if keeper is None or frame.team.count > 1:
+    """See _found_moments; those of an earlier job, of this process or on disk, where nothing differs."""
+    if frame.team.count > 1:
         return _found_moments(network, style, centred, frame)
-    how = (tuple(sorted(network.style)), centred, repr(frame.plan.record()))
-    return keeper.moments(
-        network.extractor, how, style.x, style.mask, lambda: _found_moments(network, style, centred, frame)
-    )
+    # of the plan, what _fitting looks at
+    how = (tuple(sorted(network.style)), centred, frame.plan.length, frame.plan.place)
+
+    def make() -> dict[str, Moments]:
+        if network.key is None:
+            return _found_moments(network, style, centred, frame)
+        signals = style.x, style.mask
+        return kept_moments(
+            (network.key, *how), signals, style.x.device, lambda: _found_moments(network, style, centred, frame)
+        )
+
+    keeper = shared()
+    return make() if keeper is None else keeper.moments(network.extractor, how, style.x, style.mask, make)
 
 
 def _found_moments(network: Network, style: StyleSignal, centred: bool, frame: Frame) -> dict[str, Moments]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,8 @@ def vgg19_weights(blocks: int = len(VGG19_BLOCKS)) -> Mapping[str, tuple[Tensor,
     for block, count in enumerate(VGG19_BLOCKS[:blocks], start=1):
         for i in range(1, count + 1):
             name = f"block{block}_conv{i}"
-            kernel = stored[f"{name}_W_table"][stored[f"{name}_W_q"].long()]
+            # NumPy looks up by bytes; torch would make them 8 times as wide first, and takes four times as long
+            kernel = torch.from_numpy(np.take(stored[f"{name}_W_table"].numpy(), stored[f"{name}_W_q"].numpy()))
             layers[f"{block}_{i}"] = (kernel.flip(1) if kernel.shape[1] == 3 else kernel, stored[f"{name}_b"])
     return layers
 
