@@ -23,6 +23,8 @@ from nst_nd.features.weights import load_state
 
 # a waveform has time alone
 TIME_AXES = 1
+# Fourier transforms and logarithms lose too much in 16 bits
+FLOAT32_ALONE = ("spectrogram", "cochlea")
 # a config names a class; only these libraries of networks are looked into
 MODULE_SOURCES = ("monai.networks.nets.", "torchvision.models.")
 
@@ -62,6 +64,12 @@ def build_networks(
         style = {}
     several = len(settings.extractor) > 1
     networks = []
+    hearing = [spec.name for spec in settings.extractor if spec.name in FLOAT32_ALONE]
+    if hearing and settings.precision not in ("float32", "tf32"):
+        raise ConfigError(
+            f"precision {settings.precision}: {' and '.join(hearing)} is computed in float32 alone\n"
+            "choose float32, or other networks"
+        )
     for spec in settings.extractor:
         own = [_own_layers(layers, spec.prefix, several) for layers in (content, style)]
         if own[0] or own[1]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nst_nd.engine.memory import bytes_of
 from nst_nd.features.costs import ContentNormalisation, StyleNormalisation
+from nst_nd.features.precision import Precision
 from nst_nd.features.spectral import FLOOR, Scale
 from nst_nd.features.statistics import StatisticName
 from nst_nd.nd import Padding, Pooling
@@ -166,6 +167,10 @@ class Settings(Model):
         None, description="of each process, like 4GiB: resident on the machine, or taken on a GPU; absent: what is free"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Precision = Field(
+        "float32",
+        description="of the network: float32, tf32 (GPUs), bfloat16 or float16; all else is float32 or float64",
+    )
     threads: int | None = Field(None, ge=1, le=MOST_THREADS, description="CPU threads; torch's own choice if absent")
 
     @field_validator("extractor", mode="before")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nst_nd.domains.target_cache import digest
 from nst_nd.features.extractor import Extractor
+from nst_nd.features.precision import Precision, in_precision
 from nst_nd.features.statistics import Moments
 
 # of each kind, the latest
@@ -31,11 +32,11 @@ class Shared:
         """One made with these arguments."""
         return _kept(self.built, key, make, MOST_NETWORKS)
 
-    def on(self, extractor: Extractor, device: torch.device) -> Extractor:
-        """The same in float32 on a device."""
+    def on(self, extractor: Extractor, device: torch.device, precision: Precision) -> Extractor:
+        """The same in these numbers on a device."""
         # the network is kept beside what came of it, so that its id is not given to another one
-        key = id(extractor), str(device)
-        made = _kept(self.moved, key, lambda: (extractor, extractor.to(device, torch.float32)), MOST_NETWORKS)
+        key = id(extractor), str(device), precision
+        made = _kept(self.moved, key, lambda: (extractor, in_precision(extractor, device, precision)), MOST_NETWORKS)
         return made[1]
 
     def moments(
@@ -65,9 +66,11 @@ def shared() -> Shared | None:
     return _shared
 
 
-def on_device(extractor: Extractor, device: torch.device) -> Extractor:
-    """The same in float32 on a device, kept where networks are shared."""
-    return extractor.to(device, torch.float32) if _shared is None else _shared.on(extractor, device)
+def on_device(extractor: Extractor, device: torch.device, precision: Precision = "float32") -> Extractor:
+    """The same in these numbers on a device, kept where networks are shared."""
+    if _shared is None:
+        return in_precision(extractor, device, precision)
+    return _shared.on(extractor, device, precision)
 
 
 def _kept(known: OrderedDict[Any, T], key: Any, make: Callable[[], T], most: int) -> T:

@@ -27,6 +27,7 @@ from nst_nd.engine.team import ALONE, Team
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.features.iterate import Iterate
 from nst_nd.features.power_law import PowerLaw
+from nst_nd.features.precision import allow
 from nst_nd.sample import Grid, Sample
 
 # settings that only some presets know: given for another they are an error, not a wish that is lost
@@ -223,6 +224,7 @@ class _Run:
         self.prepared = with_masks(
             sound(self.domain.prepare(content, [s.sample for s in styles], settings)), content, styles, mask
         )
+        self.prepared.notes.extend(allow(settings.precision, self.device))
         self.mask, self.labels = mask, labels
         if labels is not None:
             self.prepared = with_labels(self.prepared, labels, self.parts)

@@ -23,6 +23,7 @@ from nst_nd.engine.team import Split, Team
 from nst_nd.errors import InputError
 from nst_nd.features.costs import content_scale_of
 from nst_nd.features.extractor import Extractor
+from nst_nd.features.precision import dtype_of
 from nst_nd.features.statistics import STATISTICS, Moments
 
 
@@ -158,7 +159,7 @@ def _content_terms(
     sizes = _tap_sizes(cut, taps, size)
 
     def read(tap: str, box: Box, activations: Tensor) -> None:
-        energy[tap] += activations.square().sum(dtype=torch.float64)
+        energy[tap] += _at_least_float32(activations).square().sum(dtype=torch.float64)
         if split is None and box == whole(sizes[tap]):
             targets[tap] = activations
             return
@@ -180,6 +181,10 @@ def _content_terms(
         name = f"content/{network.label}{tap}"
         terms.append(ContentTerm(name, tap, settings.content_weight * share, field, scale))
     return terms
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < torch.float32.itemsize else x
 
 
 def _tap_sizes(extractor: Extractor, taps: frozenset[str], size: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -211,9 +216,12 @@ def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: F
     def make() -> dict[str, Moments]:
         if network.key is None:
             return _found_moments(network, style, centred, frame)
-        signals = style.x, style.mask
+        numbers = str(dtype_of(network.extractor)), torch.backends.cudnn.allow_tf32
         return kept_moments(
-            (network.key, *how), signals, style.x.device, lambda: _found_moments(network, style, centred, frame)
+            (network.key, numbers, *how),
+            (style.x, style.mask),
+            style.x.device,
+            lambda: _found_moments(network, style, centred, frame),
         )
 
     keeper = shared()

@@ -89,7 +89,7 @@ class Transfer:
         self.prepared, self.shares, self.settings = prepared, shares, settings
         self.base, self.start, self.device, self.team = base, start, device, team
         self.aim = base  # what content terms want
-        self.networks = [replace(n, extractor=on_device(n.extractor, device)) for n in networks]
+        self.networks = [replace(n, extractor=on_device(n.extractor, device, settings.precision)) for n in networks]
         self.notes: list[str] = []
 
     def plan(self, on_plan: Callable[[str], None], keeper: Keeper | None) -> None:

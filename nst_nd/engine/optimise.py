@@ -173,5 +173,5 @@ def _lost(names: tuple[str, ...], values: Tensor, progress: Progress, restarts: 
     return (
         f"the objective is not finite in {', '.join(bad) or 'its sum'} at iteration {progress.iteration + 1} "
         f"(restarts: {restarts - 1})\n"
-        "try a smaller learning_rate, or optimizer: adam"
+        "try a smaller learning_rate, or optimizer: adam; precision float16 holds nothing above 65504, bfloat16 does"
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 from nst_nd import nd
 from nst_nd.boxes import Box, slices, tiles, whole
 from nst_nd.engine.field import Field
+from nst_nd.engine.loss_scale import LossScale
 from nst_nd.engine.objective import At, Branch, ContentTerm, Objective, SignalTerm, StyleTerm
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import ALONE, Split, Team
@@ -149,37 +150,52 @@ def _grown(core: Box, halo: int, size: Sequence[int]) -> Box:
 def _branch(branch: Branch, sweep: Sweep, x: Field, grad: Field, team: Team) -> list[Tensor]:
     values: dict[str, Tensor] = {}
     moments: dict[At, Moments] = {}
+    peaks = LossScale.of(branch)
 
     def read(tap: str, box: Box, activations: Tensor) -> None:
-        _read_tap(branch, tap, box, activations, values, moments)
+        _read_tap(branch, tap, box, activations, values, moments, peaks)
 
     sweep.forward(x, read)
     moments = _totalled(branch, values, moments, team)
     slopes = {at: _style(branch.style_at(at[1])[at], m, values) for at, m in moments.items()}
+    factor = None if peaks is None else peaks.factor(branch, slopes, team)
+    if factor is not None:
+        slopes = {at: (None if d is None else d * factor, outer * factor) for at, (d, outer) in slopes.items()}
 
     def seed(tap: str, box: Box, activations: Tensor, here: Tensor | None) -> Tensor:
         for at in branch.style_at(tap):
             here = _style_vjp(branch, at, box, activations, slopes[at], here)
         for term in branch.content:
             if term.tap == tap:
-                here = _content_vjp(term, box, activations, here)
+                here = _content_vjp(term, box, activations, here, factor)
         assert here is not None
         return here
 
-    sweep.backward(seed, grad)
+    sweep.backward(seed, grad, factor)
     return [values[name] for name in branch.names]
 
 
 def _read_tap(
-    branch: Branch, tap: str, box: Box, activations: Tensor, values: dict[str, Tensor], moments: dict[At, Moments]
+    branch: Branch,
+    tap: str,
+    box: Box,
+    activations: Tensor,
+    values: dict[str, Tensor],
+    moments: dict[At, Moments],
+    peaks: LossScale | None,
 ) -> None:
     activations = nd.channels_last(activations)
+    if peaks is not None:
+        peaks.see(tap, activations)
     for term in branch.content:
         if term.tap == tap:
             target = _part(term.target, box, term.name)
             if activations.shape != target.shape:
                 raise ValueError(f"{term.name}: {tuple(activations.shape)} against a target {tuple(target.shape)}")
-            here = (activations - target).square().sum(dtype=torch.float64) * term.scale * term.weight
+            difference = _difference(activations, target)
+            if peaks is not None:
+                peaks.see(term.name, difference)
+            here = difference.square().sum(dtype=torch.float64) * term.scale * term.weight
             values[term.name] = values[term.name] + here if term.name in values else here
     for at, terms in branch.style_at(tap).items():
         centred = any(term.statistic.centred for term in terms)
@@ -236,11 +252,23 @@ def _style_vjp(
     return out.view_as(activations) if grad is None or into is None or into.data_ptr() != grad.data_ptr() else grad
 
 
-def _content_vjp(term: ContentTerm, box: Box, activations: Tensor, grad: Tensor | None) -> Tensor:
+def _content_vjp(
+    term: ContentTerm, box: Box, activations: Tensor, grad: Tensor | None, factor: Tensor | None
+) -> Tensor:
     slope = 2.0 * term.weight * term.scale
-    difference = activations - _part(term.target, box, term.name)
+    if factor is not None:
+        slope = slope * factor
+    difference = _difference(activations, _part(term.target, box, term.name))
     if isinstance(slope, Tensor):
         difference.mul_(slope.to(difference))
     else:
         difference.mul_(slope)
+    difference = difference.to(activations.dtype)
     return difference if grad is None else grad.add_(difference)
+
+
+def _difference(activations: Tensor, target: Tensor) -> Tensor:
+    """In float32 at least: squares of 16 bits overflow, and so would a slope."""
+    if activations.dtype.itemsize < torch.float32.itemsize:
+        return activations.float() - target.float()
+    return activations - target

@@ -113,8 +113,11 @@ class Sweep:
                 assert following is not None
                 following.exchange()
 
-    def backward(self, seed: SeedAt, into: Field) -> None:
-        """Add the gradient at the signal into `into`, which has the same margins; its owner folds them."""
+    def backward(self, seed: SeedAt, into: Field, factor: Tensor | None = None) -> None:
+        """Add the gradient at the signal into `into`, which has the same margins; its owner folds them.
+
+        factor: by which everything that `seed` gives is too large.
+        """
         at_output: Field | None = None
         for i in reversed(range(len(self.layouts))):
             layout = self.layouts[i]
@@ -125,6 +128,8 @@ class Sweep:
                 grad = None if at_output is None else at_output.read(_out(tile, at_output), copy=tile is not None)
                 here = layout.stage.vjp(trace, _at(seed, tile), grad)
                 del trace, grad
+                if i == 0 and factor is not None:
+                    here = here / factor
                 if target is None:
                     at_output = Field.of(here)
                 else:
