@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nst_nd.domains.target_cache import digest
+from nst_nd.features.convolution import by_winograd
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.precision import Precision, in_precision
 from nst_nd.features.statistics import Moments
@@ -32,11 +33,11 @@ class Shared:
         """One made with these arguments."""
         return _kept(self.built, key, make, MOST_NETWORKS)
 
-    def on(self, extractor: Extractor, device: torch.device, precision: Precision) -> Extractor:
+    def on(self, extractor: Extractor, device: torch.device, precision: Precision, *, fast: bool) -> Extractor:
         """The same in these numbers on a device."""
         # the network is kept beside what came of it, so that its id is not given to another one
-        key = id(extractor), str(device), precision
-        made = _kept(self.moved, key, lambda: (extractor, in_precision(extractor, device, precision)), MOST_NETWORKS)
+        key = id(extractor), str(device), precision, fast
+        made = _kept(self.moved, key, lambda: (extractor, _on(extractor, device, precision, fast)), MOST_NETWORKS)
         return made[1]
 
     def moments(
@@ -66,11 +67,18 @@ def shared() -> Shared | None:
     return _shared
 
 
-def on_device(extractor: Extractor, device: torch.device, precision: Precision = "float32") -> Extractor:
-    """The same in these numbers on a device, kept where networks are shared."""
+def on_device(
+    extractor: Extractor, device: torch.device, precision: Precision = "float32", *, fast: bool = False
+) -> Extractor:
+    """The same in these numbers on a device, kept where networks are shared; fast: see by_winograd."""
     if _shared is None:
-        return in_precision(extractor, device, precision)
-    return _shared.on(extractor, device, precision)
+        return _on(extractor, device, precision, fast)
+    return _shared.on(extractor, device, precision, fast=fast)
+
+
+def _on(extractor: Extractor, device: torch.device, precision: Precision, fast: bool) -> Extractor:
+    placed = in_precision(extractor, device, precision)
+    return by_winograd(placed) if fast else placed
 
 
 def _kept(known: OrderedDict[Any, T], key: Any, make: Callable[[], T], most: int) -> T:

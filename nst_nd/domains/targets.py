@@ -16,12 +16,13 @@ from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import shared
 from nst_nd.domains.target_cache import kept_moments
 from nst_nd.engine.field import Field
-from nst_nd.engine.objective import At, Branch, ContentTerm, StyleTerm
+from nst_nd.engine.objective import At, Branch, ContentTerm, SignalTerm, StyleTerm
 from nst_nd.engine.plan import Plan, tile_lengths
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import Split, Team
 from nst_nd.errors import InputError
-from nst_nd.features.costs import content_scale_of
+from nst_nd.features.convolution import uses_winograd
+from nst_nd.features.costs import OutOfRange, TotalVariation, content_scale_of
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.precision import dtype_of
 from nst_nd.features.statistics import STATISTICS, Moments
@@ -216,7 +217,7 @@ def _style_moments(network: Network, style: StyleSignal, centred: bool, frame: F
     def make() -> dict[str, Moments]:
         if network.key is None:
             return _found_moments(network, style, centred, frame)
-        numbers = str(dtype_of(network.extractor)), torch.backends.cudnn.allow_tf32
+        numbers = str(dtype_of(network.extractor)), torch.backends.cudnn.allow_tf32, uses_winograd(network.extractor)
         return kept_moments(
             (network.key, numbers, *how),
             (style.x, style.mask),
@@ -271,3 +272,15 @@ def _pass(
 
     sweep.forward(x, read, back=False)
     return {tap: m.totalled(team.total) for tap, m in found.items()}
+
+
+def signal_terms(settings: Settings, prepared: Prepared, device: torch.device) -> tuple[SignalTerm, ...]:
+    """The terms on the signal itself."""
+    terms = []
+    if settings.tv_weight:
+        terms.append(SignalTerm("tv", settings.tv_weight, TotalVariation(settings.tv_exponent)))
+    if settings.range_weight and prepared.limits is not None:
+        scaling = prepared.scaling
+        low, high = (torch.from_numpy((v - scaling.offset) * scaling.gain).float().to(device) for v in prepared.limits)
+        terms.append(SignalTerm("range", settings.range_weight, OutOfRange(low, high)))
+    return tuple(terms)

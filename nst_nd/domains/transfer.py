@@ -14,11 +14,11 @@ from nst_nd.domains.domain import Prepared
 from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
-from nst_nd.domains.targets import Frame, StyleSignal, branch_of, split_for, style_names
+from nst_nd.domains.targets import Frame, StyleSignal, branch_of, signal_terms, split_for, style_names
 from nst_nd.engine.field import Field
 from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
 from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
-from nst_nd.engine.objective import Objective, SignalTerm
+from nst_nd.engine.objective import Objective
 from nst_nd.engine.optimise import Loop, Progress, Step, optimise
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
 from nst_nd.engine.plan import FRAGMENTED, Demand, Plan, halved, history_dtype, make_plan, tiled_plan
@@ -27,7 +27,6 @@ from nst_nd.engine.state import gather_state, restore, row_of, step_of
 from nst_nd.engine.stream import Engine
 from nst_nd.engine.team import Split, Team
 from nst_nd.errors import ComputationError
-from nst_nd.features.costs import OutOfRange, TotalVariation
 from nst_nd.features.iterate import Iterate
 
 
@@ -89,13 +88,20 @@ class Transfer:
         self.prepared, self.shares, self.settings = prepared, shares, settings
         self.base, self.start, self.device, self.team = base, start, device, team
         self.aim = base  # what content terms want
-        self.networks = [replace(n, extractor=on_device(n.extractor, device, settings.precision)) for n in networks]
+        self.given = networks
+        self.networks = self._networks(fast=False)
         self.notes: list[str] = []
 
     def plan(self, on_plan: Callable[[str], None], keeper: Keeper | None) -> None:
         """What `run` will do, before anything is computed. Raises ConfigError where the memory is too little."""
         self.saved = None if keeper is None else keeper.load()
-        self.scales = self._scales(self.saved[1]["plans"] if self.saved else None)
+        recorded = self.saved[1]["plans"] if self.saved else None
+        exact = self.settings.precision == "float32" and self.team.count == 1
+        self.networks = self._networks(fast=recorded[-1]["fast"] if recorded else exact and self.device.type == "cpu")
+        self.scales = self._scales(recorded)
+        if recorded is None and not all(scale.plan.untiled for scale in self.scales):
+            self.networks = self._networks(fast=False)  # the memory is wanted elsewhere
+            self.scales = self._scales(None)
         self._say(self.scales[-1], on_plan)
         # where there is room for a heap that holds twice what is in use, it may keep its pages, which is faster
         if self.settings.max_memory is not None and not all(
@@ -158,6 +164,10 @@ class Transfer:
         terms, grad = Engine(objective, size, plan.tiling, self.team, split).value_and_grad(x)
         return terms, self.whole(grad, scale), plan
 
+    def _networks(self, *, fast: bool) -> list[Network]:
+        how = self.device, self.settings.precision
+        return [replace(n, extractor=on_device(n.extractor, *how, fast=fast)) for n in self.given]
+
     def _scales(self, recorded: list[Any] | None) -> list[_Scale]:
         settings, networks = self.settings, self.networks
         extractors = [n.extractor for n in networks]
@@ -169,9 +179,8 @@ class Transfer:
             sizes = [scale for scale in sizes if scale[1] in shares]
         if settings.iterations == 0:
             sizes = sizes[-1:]
-        elif len(sizes) < len(settings.scales):
-            left = len(settings.scales) - len(sizes)
-            self.notes.append(f"{left} coarse scale(s) left out: smaller than the network's stride")
+        elif left := len(settings.scales) - len(sizes):
+            self.notes = [f"{left} coarse scale(s) left out: smaller than the network's stride"]
         steps = share_iterations(settings.iterations, [share for _, share in sizes], len(full))
         self.available, self.had = room(settings.max_memory, self.device, self.team)
         found = []
@@ -291,17 +300,7 @@ class Transfer:
             branch_of(i, network, self.settings, base, styles, weights, frame, scale.split, scale.size)
             for i, network in enumerate(self.networks)
         )
-        return Objective(branches, self._signal_terms())
-
-    def _signal_terms(self) -> tuple[SignalTerm, ...]:
-        settings, limits, scaling = self.settings, self.prepared.limits, self.prepared.scaling
-        terms = []
-        if settings.tv_weight:
-            terms.append(SignalTerm("tv", settings.tv_weight, TotalVariation(settings.tv_exponent)))
-        if settings.range_weight and limits is not None:
-            low, high = (torch.from_numpy((v - scaling.offset) * scaling.gain).float().to(self.device) for v in limits)
-            terms.append(SignalTerm("range", settings.range_weight, OutOfRange(low, high)))
-        return tuple(terms)
+        return Objective(branches, signal_terms(self.settings, prepared, self.device))
 
     def optimiser(self, plan: Plan) -> Optimiser:
         """As the settings say, with its history where the plan says."""

@@ -23,6 +23,7 @@ from nst_nd.engine.stream import Tiling
 from nst_nd.engine.sweep import StagePlan
 from nst_nd.engine.team import Split
 from nst_nd.errors import ConfigError
+from nst_nd.features.convolution import uses_winograd
 from nst_nd.features.extractor import Extractor, Keep, Stage
 
 # edges of the tiles of a volume that are tried, large ones first: measured, 64 is as fast as memory allows and halos
@@ -82,7 +83,8 @@ class Plan:
     """How a run uses memory. tiling: see Tiling. targets, history: where those are. dtype: of the L-BFGS history.
 
     predicted: bytes at the peak on top of what the process had, in memory; on_disk: in scratch files.
-    parts: the larger shares of it, in words and bytes. length: of a tile along each axis; None: all at once.
+    parts: the larger shares of it, in words and bytes. length: of a tile along each axis; None: all at once. fast: some
+    convolutions are by Winograd's method, see kernels/winograd.py.
     """
 
     tiling: Tiling
@@ -93,6 +95,7 @@ class Plan:
     on_disk: int
     parts: tuple[tuple[str, int], ...]
     length: int | None = None
+    fast: bool = False
 
     @property
     def untiled(self) -> bool:
@@ -113,7 +116,7 @@ class Plan:
         signal = self.tiling.signal and list(self.tiling.signal)
         places = {"targets": self.targets, "history": self.history, "history_dtype": self.dtype}
         sizes = {"predicted_bytes": self.predicted, "scratch_bytes": self.on_disk}
-        return {"branches": branches, "signal": signal, "length": self.length, **places, **sizes}
+        return {"branches": branches, "signal": signal, "length": self.length, "fast": self.fast, **places, **sizes}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Plan:
@@ -124,7 +127,9 @@ class Plan:
         )
         tiling = Tiling(branches, record["signal"] and tuple(record["signal"]))
         places = record["targets"], record["history"], record["history_dtype"]
-        return cls(tiling, *places, record["predicted_bytes"], record["scratch_bytes"], (), record["length"])
+        return cls(
+            tiling, *places, record["predicted_bytes"], record["scratch_bytes"], (), record["length"], record["fast"]
+        )
 
     def words(self) -> str:
         """One line for people."""
@@ -249,9 +254,9 @@ def _plan(demand: Demand, edge: int | None, keep: Keep, layout: _Layout) -> Plan
     predicted = int(SLACK * max(sum(memory.values()), demand.beforehand)) + OVERHEAD
     signal = None if length is None else tuple(min(length, s) for s in demand.size)
     parts = tuple(sorted(memory.items(), key=lambda item: -item[1]))
-    return Plan(
-        Tiling(tuple(branches), signal), layout.targets, layout.history, layout.dtype, predicted, disk, parts, length
-    )
+    fast = any(uses_winograd(extractor) for extractor, _, _ in demand.branches)
+    tiling, places = Tiling(tuple(branches), signal), (layout.targets, layout.history, layout.dtype)
+    return Plan(tiling, *places, predicted, disk, parts, length, fast)
 
 
 @dataclass(frozen=True)

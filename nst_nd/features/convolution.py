@@ -13,8 +13,10 @@ from torch import Tensor
 from nst_nd import nd
 from nst_nd.borders import window, window_adjoint
 from nst_nd.boxes import whole
+from nst_nd.features.extractor import ChainStage, Extractor
 from nst_nd.features.layer import AutogradLayer, Layer
 from nst_nd.features.window import Cut, needed
+from nst_nd.kernels import winograd
 
 
 class _Kept(NamedTuple):
@@ -55,7 +57,8 @@ def _correlated(
 class Convolution(AutogradLayer):
     """A convolution with constant weights, size-keeping (odd kernels) but for its stride.
 
-    weight: [C_out, C_in, *kernel]. bias: [C_out]. rectify: a ReLU follows in the same layer.
+    weight: [C_out, C_in, *kernel]. bias: [C_out]. rectify: a ReLU follows in the same layer. winograd: whole signals of
+    many positions take the way of `kernels/winograd.py`.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Convolution(AutogradLayer):
     dilation: tuple[int, ...]
     padding: nd.Padding
     rectify: bool
+    winograd: bool = False
 
     @property
     def halo(self) -> tuple[int, ...]:
@@ -96,8 +100,17 @@ class Convolution(AutogradLayer):
 
     @property
     def prepared(self) -> int:
-        """See Layer.prepared: the reversed kernel."""
+        """See Layer.prepared: the reversed kernel, or what both become."""
+        if self.winograd:
+            return 2 * winograd.numbers_of(self.weight.shape)
         return self.weight.numel() if self._plain else 0
+
+    def working(self, space: Sequence[int]) -> int:
+        """See Layer.working: the strips of a transform, of the way there or back."""
+        if not self.winograd:
+            return 0
+        out, channels = self.weight.shape[:2]
+        return max(winograd.working_numbers(channels, out, space), winograd.working_numbers(out, channels, space))
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """The definition: convolution, bias, and ReLU where `rectify`."""
@@ -117,7 +130,11 @@ class Convolution(AutogradLayer):
         if cut is not None:
             x = window(x, cut.have, needed(self, cut.want), cut.size, self.padding)
             amount = (0,) * len(amount)
-        y = _correlated(nd.channels_last(x), self.weight, self.bias, amount, self.dilation, self.rectify)
+        x = nd.channels_last(x)
+        if cut is None and self._thick(x):
+            y = winograd.correlate(x, self._points, self.bias, amount, rectify=self.rectify)
+        else:
+            y = _correlated(x, self.weight, self.bias, amount, self.dilation, self.rectify)
         slope = None if not self.rectify else nd.signs(y) if lean else y
         return y, _Kept(slope, amount, cut)
 
@@ -128,7 +145,10 @@ class Convolution(AutogradLayer):
         if saved.slope is not None:
             grad = _masked(grad, saved.slope)
         amount = tuple(e - 1 - a for e, a in zip(self.extent, saved.amount, strict=True))
-        grad = _correlated(nd.channels_last(grad), self._reversed, None, amount, self.dilation, False)
+        grad = nd.channels_last(grad)
+        if saved.cut is None and self._thick(grad):
+            return winograd.correlate(grad, self._points_back, None, amount, rectify=False)
+        grad = _correlated(grad, self._reversed, None, amount, self.dilation, False)
         if saved.cut is None:
             return grad
         have, want, size = saved.cut
@@ -138,11 +158,31 @@ class Convolution(AutogradLayer):
     def _plain(self) -> bool:
         return all(s == 1 for s in self.stride)
 
+    def _thick(self, x: Tensor) -> bool:
+        return self.winograd and x.shape[2:].numel() >= winograd.LEAST_POSITIONS
+
     @cached_property
     def _reversed(self) -> Tensor:
         """The weight as the way back wants it: inputs and outputs exchanged, every axis reversed."""
-        turned = self.weight.transpose(0, 1).flip(*range(2, self.weight.dim()))
+        turned = self._turned()
         return nd.empty(turned.shape, turned).copy_(turned)
+
+    def _turned(self) -> Tensor:
+        return self.weight.transpose(0, 1).flip(*range(2, self.weight.dim()))
+
+    @cached_property
+    def _points(self) -> Tensor:
+        return winograd.filters_of(self.weight)
+
+    @cached_property
+    def _points_back(self) -> Tensor:
+        return winograd.filters_of(self._turned())
+
+    def by_winograd(self) -> Convolution:
+        """The same, by fewer multiplications where that pays on a CPU; itself elsewhere."""
+        out, channels = self.weight.shape[:2]
+        plain = self._plain and all(d == 1 for d in self.dilation) and self.border in (None, "zeros")
+        return replace(self, winograd=True) if plain and winograd.pays(self.weight.shape[2:], channels, out) else self
 
     def least(self, size: Sequence[int]) -> tuple[int, ...]:
         """See Layer.least: a mirror needs one position more than it shows, a circle as many."""
@@ -320,3 +360,20 @@ class MultiWidth(AutogradLayer):
     def to(self, device: torch.device, dtype: torch.dtype) -> MultiWidth:
         """See Layer.to."""
         return replace(self, branches=tuple(branch.to(device, dtype) for branch in self.branches))
+
+
+def by_winograd(extractor: Extractor) -> Extractor:
+    """The network with convolutions by fewer multiplications, in more memory, where that pays on a CPU."""
+    stages = tuple(
+        ChainStage(tuple(layer.by_winograd() if isinstance(layer, Convolution) else layer for layer in stage.layers))
+        if isinstance(stage, ChainStage)
+        else stage
+        for stage in extractor.stages
+    )
+    return replace(extractor, stages=stages)
+
+
+def uses_winograd(extractor: Extractor) -> bool:
+    """Whether `by_winograd` made something of it."""
+    layers = [layer for stage in extractor.stages if isinstance(stage, ChainStage) for layer in stage.layers]
+    return any(isinstance(layer, Convolution) and layer.winograd for layer in layers)

@@ -265,7 +265,7 @@ class ChainStage:
         for i, (layer, cut) in enumerate(zip(self.layers, tile.cuts, strict=True)):
             bordered = needed(layer, cut.want) != cut.have
             before, here = here * (2 if bordered else 1), (nc := layer.channels(nc)) * volume_of(cut.want)
-            steps.append(before + here)
+            steps.append(before + here + layer.working(size_of(cut.want)))
             lean, tapped = keep != "all" and i >= remade, layer.name in wanted
             # what comes in is the output of the layer before, which has been counted unless that is lean
             kept = (before if layer.holds_input and (lean or i == 0) else 0) + layer.kept(lean=lean) * here

@@ -53,6 +53,9 @@ class Layer(Protocol):
     def prepared(self) -> int:
         """float32 numbers that the first `vjp` makes and keeps for all following ones."""
 
+    def working(self, space: Sequence[int]) -> int:
+        """float32 numbers held while it is at work on an output of `space`, beside its input and output."""
+
     def channels(self, nc: int) -> int:
         """Channels of the output for an input of nc."""
 
@@ -96,6 +99,10 @@ class AutogradLayer:
     @property
     def prepared(self) -> int:
         """See Layer.prepared: nothing."""
+        return 0
+
+    def working(self, space: Sequence[int]) -> int:  # noqa: ARG002
+        """See Layer.working: nothing."""
         return 0
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
