@@ -26,12 +26,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY)  ## ratios measured in one run; takes an hour or two and wants a quiet machine
-	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/streaming.py --image
-	$(BIN)/python benchmarks/processes.py
-	$(BIN)/python benchmarks/workers.py
-	$(BIN)/python benchmarks/time_to_quality.py --exponents 0 0.5 --scales 1
+bench: $(READY)  ## ratios measured in one run, and a page of them; takes two hours and wants a quiet machine
+	$(BIN)/python benchmarks/suite.py
 
 fuzz: $(READY)  ## thousands of broken files, and fifty through command lines of their own
 	$(BIN)/python tests/fuzz/fuzzing.py --count 6000

@@ -41,8 +41,8 @@ from trained import SPEECH_LAYERS, trained
 from nst_nd import Sample, stylize
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.octaves import octave_layers, octaves
+from nst_nd.domains.resolve import resolve
 from nst_nd.domains.signals import resample
-from nst_nd.domains.stylize import resolve
 from nst_nd.io import load
 
 DATA = Path(__file__).parent.parent / "data_samples"

@@ -1,7 +1,7 @@
 """Seconds until a result is as good as what plain full-resolution L-BFGS has after 250 evaluations.
 
     python benchmarks/time_to_quality.py [--size 512] [--evaluations 250] [--pairs astronaut chelsea china]
-                                         [--exponents 0.5] [--iterations 250]
+                                         [--exponents 0 0.5] [--iterations 250]
 
 The objective of both: 5 times the mean squared error at relu4_2, and 100 times that of Gram / (C H W) at each of
 relu1_1, relu2_1, ..., relu5_1, of VGG-19 with max pooling, from the content.
@@ -172,7 +172,7 @@ def main() -> None:
             changes = {} if exponent is None else {"step_exponent": exponent}
             changes |= {"scales": tuple(arguments.scales)} if arguments.scales else {}
             ours, ours_s, made = run_ours(content, style, target, arguments.iterations, changes)
-            check(name, content, style, ours, losses[0], made, scales=arguments.scales)
+            check(name, content, style, ours, losses[0], made, scales=arguments.scales or [1.0])
             reached = min(ours) <= target
             ratio = ours_s[-1] / plain_s if reached else float("nan")
             rows.append(

@@ -27,7 +27,7 @@ from nst_nd.errors import DecodeError, InputError, OutputError
 from nst_nd.io.atomic import private_prefix, publishing
 from nst_nd.sidecar import digest_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # bytes at a time, written and read
 CHUNK = 8 << 20
 # what a killed process left behind is removed when nothing has been written to it for this many seconds

@@ -52,6 +52,7 @@ def verify(
     """The size that was looked at, the findings, and notes.
 
     A content whose untiled evaluation would not fit into half of what is free is cut to its middle, said in a note.
+    Everything is done in float32, whatever precision the settings name.
     command: arguments that start this very command again, for the processes.
     Raises InputError, ConfigError, ComputationError (a process that failed).
     """
@@ -79,7 +80,8 @@ def work(content: str, style: str, settings: Mapping[str, Any], edge: int, team:
 
 
 def _transfer(content: Sample, style: Sample, settings: Mapping[str, Any], team: Team) -> Transfer:
-    return prepared_transfer(content, [Style(style)], settings, team)
+    # what other precisions lose would hide it: see benchmarks/precision.py
+    return prepared_transfer(content, [Style(style)], {**settings, "precision": "float32"}, team)
 
 
 def _fitting(content: Sample, style: Sample, settings: Mapping[str, Any], notes: list[str]) -> Sample:

@@ -14,7 +14,7 @@ from nst_nd.batch.forecast import Forecasts
 from nst_nd.config import Job
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import refuse_channels
-from nst_nd.domains.stylize import resolve
+from nst_nd.domains.resolve import resolve
 from nst_nd.engine.launch import check_gpus
 from nst_nd.engine.memory import in_words
 from nst_nd.errors import ConfigError, InputError, NstError, OutputError
@@ -139,7 +139,7 @@ def _checked(one: Planned, folders: Folders, headers: Headers, overwrite: bool) 
     content = None if job.content is None else headers.get(job.content, job)
     styles = [headers.get(style.path, job) for style in job.style]
     first = styles[0] if content is None else content
-    resolve(job.settings_given(), first.kind)  # says what is wrong with them
+    resolve(job.settings_given(), first.kind, texture=job.content is None)  # says what is wrong with them
     for style in styles:
         if style.kind != first.kind:
             raise InputError(f"the style is of kind {style.kind}, the content of kind {first.kind}; choose one kind")

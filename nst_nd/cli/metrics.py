@@ -50,7 +50,7 @@ def metrics(
     from nst_nd.domains import PRESETS
     from nst_nd.domains.guard import breaches
     from nst_nd.domains.metrics import measure
-    from nst_nd.domains.stylize import resolve
+    from nst_nd.domains.resolve import resolve
     from nst_nd.errors import ConfigError, InputError
     from nst_nd.figures import check_figure, draw
     from nst_nd.io import load, suffix_of

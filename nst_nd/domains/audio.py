@@ -58,6 +58,7 @@ class AudioDomain:
         "range_weight": 1e5,
         "method": "both",
     }
+    unshaped: Mapping[str, Any] = {}
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """See Domain.prepare. Styles are resampled to the content's rate and mixed to its channels, said aloud."""

@@ -131,11 +131,12 @@ class Prepared:
 
 @runtime_checkable
 class Domain(Protocol):
-    """One kind of signal."""
+    """One kind of signal. unshaped: defaults in place of others from noise, by Adam, or over scales."""
 
     name: str
     kind: Kind
     defaults: Mapping[str, Any]
+    unshaped: Mapping[str, Any]
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """Content and styles in model space. Raises InputError where they do not go together."""

@@ -54,6 +54,7 @@ class EcgDomain:
             "limb_law_mv": 0.02,
         },
     }
+    unshaped: Mapping[str, Any] = {}
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """See Domain.prepare. Styles are resampled to the content's rate, said aloud; leads must be as many."""

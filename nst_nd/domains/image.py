@@ -28,10 +28,19 @@ class ImageDomain:
     kind: Kind = "image"
     defaults: Mapping[str, Any] = {
         "style_weight": 30.0,
-        "iterations": 150,
-        "scales": (0.25, 0.5, 1.0),
+        "iterations": 80,
+        "step_exponent": 0.5,
+        "history": 20,
         "style_scale": 1.0,
         "range_weight": 100.0,
+    }
+    # from noise, large structures come of coarse scales; from a content these cost more time than they save, and after
+    # them steps by frequency are no help
+    unshaped: Mapping[str, Any] = {
+        "iterations": 150,
+        "step_exponent": 0.0,
+        "history": 10,
+        "scales": (0.25, 0.5, 1.0),
     }
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:

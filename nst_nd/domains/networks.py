@@ -64,12 +64,7 @@ def build_networks(
         style = {}
     several = len(settings.extractor) > 1
     networks = []
-    hearing = [spec.name for spec in settings.extractor if spec.name in FLOAT32_ALONE]
-    if hearing and settings.precision not in ("float32", "tf32"):
-        raise ConfigError(
-            f"precision {settings.precision}: {' and '.join(hearing)} is computed in float32 alone\n"
-            "choose float32, or other networks"
-        )
+    check_precision(settings)
     for spec in settings.extractor:
         own = [_own_layers(layers, spec.prefix, several) for layers in (content, style)]
         if own[0] or own[1]:
@@ -85,6 +80,20 @@ def build_networks(
             f"layers of no network: {', '.join(lost)}\nwrite network.layer with one of: {', '.join(known)}"
         )
     return networks
+
+
+def check_precision(settings: Settings) -> None:
+    """ConfigError for a precision that these networks, or the device that is named, do not have."""
+    hearing = [spec.name for spec in settings.extractor if spec.name in FLOAT32_ALONE]
+    if hearing and settings.precision not in ("float32", "tf32"):
+        raise ConfigError(
+            f"precision {settings.precision}: {' and '.join(hearing)} is computed in float32 alone\n"
+            "choose float32, or other networks"
+        )
+    if settings.precision == "tf32" and settings.device in ("cpu", "mps"):
+        raise ConfigError(
+            f"precision tf32 is of NVIDIA GPUs, the device is {settings.device}\nchoose float32 or bfloat16"
+        )
 
 
 def _weights(layers: Sequence[str], weights: Sequence[float] | None) -> dict[str, float]:

@@ -156,8 +156,8 @@ class Settings(Model):
     )
     tissues: tuple[Tissue, ...] = Field(
         (),
-        description="ct, method both: beside the region, tissues by HU with features of their own where there are "
-        "quiet squares of them in content and style",
+        description="ct, method both, no label map: beside the region, tissues by HU with features of their own where "
+        "there are quiet squares of them in content and style",
     )
     limits: dict[str, Annotated[float, Field(ge=0)] | None] = Field(
         default_factory=dict,
@@ -191,6 +191,13 @@ class Settings(Model):
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or value[-1] != 1.0 or any(a >= b for a, b in pairwise(value)):
             raise ValueError(f"scales are {list(value)}; they must rise and end with 1")
+        return value
+
+    @field_validator("tissues")
+    @classmethod
+    def _each_once(cls, value: tuple[Tissue, ...]) -> tuple[Tissue, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"tissues names one twice: {list(value)}")
         return value
 
     @field_validator("window", "protect", "region")

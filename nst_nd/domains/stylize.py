@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.domains import PRESETS, metrics
-from nst_nd.domains.ct import RESOLUTION_LIMITS
+from nst_nd.domains import PRESETS
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain, Starter, Style, sound
 from nst_nd.domains.filters import added
 from nst_nd.domains.labels import check_labels, inside, parts_of, shares_of, with_labels
 from nst_nd.domains.masks import with_masks
 from nst_nd.domains.networks import build_networks
+from nst_nd.domains.resolve import resolve
 from nst_nd.domains.settings import INIT_WORDS, Settings
-from nst_nd.domains.transfer import Keeper, Outcome, Transfer
+from nst_nd.domains.transfer import Outcome, Transfer
+from nst_nd.domains.work import Keeper
 from nst_nd.engine.memory import check_room
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
@@ -29,16 +29,6 @@ from nst_nd.features.iterate import Iterate
 from nst_nd.features.power_law import PowerLaw
 from nst_nd.features.precision import allow
 from nst_nd.sample import Grid, Sample
-
-# settings that only some presets know: given for another they are an error, not a wish that is lost
-ONLY = {
-    "original_colors": ("image",),
-    "style_scale": ("image",),
-    "range_weight": ("image", "audio"),
-    "step_exponent": ("image", "ecg", "volume", "ct"),
-    **dict.fromkeys(("window", "lock_mm", "protect", "region"), ("volume", "ct")),
-    "tissues": ("ct",),
-}
 
 
 @dataclass(frozen=True)
@@ -57,59 +47,6 @@ class Result:
     notes: tuple[str, ...] = ()
     interrupted: bool = False
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
-
-
-def resolve(settings: Mapping[str, Any], kind: str) -> Settings:
-    """Settings with the preset's defaults under what was given; the preset is the kind's own unless named.
-
-    Raises ConfigError for unknown keys and values out of range.
-    """
-    preset = settings.get("preset") or kind
-    if preset not in PRESETS:
-        raise ConfigError(f"preset is {preset!r}; allowed: {', '.join(PRESETS)}")
-    defaults = dict(PRESETS[preset].defaults)
-    for layers in ("content_layers", "style_layers"):
-        if layers in settings:  # the preset's weights belong to the preset's layers
-            defaults.pop(f"{layers.removesuffix('s')}_weights", None)
-    given = dict(settings)
-    if given.get("resolution") and preset == "ct":
-        defaults["limits"] = {**defaults.get("limits", {}), **RESOLUTION_LIMITS}
-    if isinstance(given.get("limits"), Mapping):  # one limit changed leaves the others as they are
-        given["limits"] = {**defaults.get("limits", {}), **given["limits"]}
-    try:
-        resolved = Settings.model_validate({**defaults, **given, "preset": preset})
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from error
-    known = metrics.names(preset)
-    unknown = [name for name in resolved.limits if name not in known]
-    if unknown:
-        raise ConfigError(f"limits: {preset} has no metric {', '.join(unknown)}\nallowed: {', '.join(known)}")
-    strange = [layer for layer in settings.get("statistics") or () if layer not in resolved.style_layers]
-    if strange:
-        raise ConfigError(
-            f"statistics: no style layer {', '.join(strange)}\nallowed: {', '.join(resolved.style_layers)}"
-        )
-    idle = [key for key, presets in ONLY.items() if settings.get(key) and preset not in presets]
-    if resolved.method != "features" and not isinstance(PRESETS[preset], Starter):
-        others = " and ".join(name for name, domain in PRESETS.items() if isinstance(domain, Starter))
-        raise ConfigError(
-            f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are of {others})"
-        )
-    if resolved.resolution and (resolved.method == "features" or preset != "ct"):
-        raise ConfigError("resolution: is part of the spectral method; use preset ct with method both or spectral")
-    if idle:
-        presets = " and ".join(ONLY[idle[0]])
-        raise ConfigError(f"{', '.join(idle)}: works on {presets} only; the preset is {preset}\nleave it out")
-    return resolved
-
-
-def explain(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in one line, with the number of the others."""
-    first, *others = error.errors()
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{where}: {message}; got {first['input']!r}{more}" if first["loc"] else f"{message}{more}"
 
 
 def stylize(
@@ -180,7 +117,7 @@ def transfer(
     if isinstance(init, str):
         settings, init = {**settings, "init": init}, None
     kind = style_list[0].sample.kind if content is None else content.kind
-    resolved = resolve(settings, kind)
+    resolved = resolve(settings, kind, texture=content is None)
     if init is None and resolved.init not in INIT_WORDS:
         raise ConfigError(f"init is {resolved.init!r}; allowed: {', '.join(INIT_WORDS)}, or a Sample")
     before = torch.get_num_threads()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -26,9 +28,8 @@ VARIABLE = "NST_ND_CACHE"
 SUFFIX = ".targets.safetensors"
 # of all files together; the ones that were not used for longest go
 MOST_BYTES = 256 * 2**20
-# of the package, whose bits depend on them
-_CODE = ("features", "kernels", "engine", "nd.py", "borders.py", "boxes.py")
-
+# seconds after which nobody is writing any more
+STALE = 3600.0
 _folder: Path | None = None
 
 
@@ -39,12 +40,16 @@ def keep_targets() -> None:
 
 
 def cache_folder() -> Path | None:
-    """Where they are: NST_ND_CACHE, or nst_nd in the user's cache; None where that variable is empty."""
-    given = os.environ.get(VARIABLE)
+    """Where they are: NST_ND_CACHE, or nst_nd in the user's cache; None where that is empty, or there is none."""
+    given, base = os.environ.get(VARIABLE), os.environ.get("XDG_CACHE_HOME")
     if given is not None:
         return Path(given) if given else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "nst_nd"
+    if base:
+        return Path(base) / "nst_nd"
+    try:
+        return Path.home() / ".cache" / "nst_nd"
+    except RuntimeError:  # a user without a home
+        return None
 
 
 def kept_moments(
@@ -86,13 +91,16 @@ def size_of(folder: Path) -> tuple[int, int]:
 
 @cache
 def _surroundings() -> tuple[str, ...]:
-    """What all bits depend on: the code that makes them, torch, and what the processor can do."""
+    """What all bits depend on: the code of this package, torch, and the processor."""
     code = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for part in _CODE:
-        for file in sorted((package / part).rglob("*.py")) if not part.endswith(".py") else [package / part]:
-            code.update(file.read_bytes())
-    return code.hexdigest(), torch.__version__, torch.backends.cpu.get_cpu_capability()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        code.update(file.read_bytes())
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith("flags")), platform.machine())
+    return code.hexdigest(), torch.__version__, torch.backends.cpu.get_cpu_capability(), flags
 
 
 def _name_of(device: torch.device) -> str:
@@ -105,7 +113,8 @@ def _read(path: Path, device: torch.device) -> dict[str, Moments] | None:
 
     try:
         stored = load_file(path)
-        os.utime(path)
+        with suppress(OSError):  # a folder of somebody else's
+            os.utime(path)
         by_tap: dict[str, dict[str, Tensor]] = {}
         for name, value in stored.items():
             tap, _, part = name.rpartition("/")
@@ -147,7 +156,11 @@ def _write(path: Path, moments: dict[str, Moments]) -> None:
 
 def _prune(folder: Path) -> None:
     """The latest files stay, MOST_BYTES of them at most."""
-    total = 0
+    total, now = 0, time.time()
+    for file in folder.glob("*.part"):
+        with suppress(OSError):  # of a process that was killed
+            if file.stat().st_mtime < now - STALE:
+                file.unlink()
     for file, info in sorted(_files(folder), key=lambda pair: -pair[1].st_mtime_ns):
         total += info.st_size
         if total > MOST_BYTES:

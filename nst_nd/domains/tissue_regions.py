@@ -17,6 +17,7 @@ from nst_nd.domains.filters import added
 from nst_nd.domains.masks import with_masks
 from nst_nd.domains.metrics.noise import EDGE, quiet_squares
 from nst_nd.domains.settings import Settings, Tissue
+from nst_nd.errors import InputError
 from nst_nd.sample import Sample
 
 # HU of the smoothed volume within which a tissue is free to change: wider than those that its squares lie in, below
@@ -51,25 +52,57 @@ def with_tissues(
         if _overlap(FREE_HU[tissue], settings.region):
             prepared.notes.append(f"{tissue}: the region {settings.region} has some of it already")
             continue
+        if settings.protect is not None and not _within(SQUARES_HU[tissue], settings.protect):
+            prepared.notes.append(f"{tissue}: some of it is protected, {settings.protect}: no features of its own")
+            continue
         found = _squares_of_all(content, styles, mask, SQUARES_HU[tissue])
         if min(map(len, found)) < FEWEST:
             prepared.notes.append(f"{tissue}: {_counts(found)}: noise as loud as measured, texture of the kernel")
             continue
-        inner = settings.model_copy(update={"region": FREE_HU[tissue]})
-        own = with_masks(prepare(content, [s.sample for s in styles], inner), content, styles, mask)
-        theirs = [
-            corners if seen is style.sample else quiet_squares(seen, SQUARES_HU[tissue])
-            for corners, seen, style in zip(found[1:], own.seen, styles, strict=True)
-        ]
-        if min(map(len, theirs)) < FEWEST:  # none are left after resampling
+        own = _prepared_inside(tissue, content, styles, mask, settings, prepare, found)
+        if own is None:
+            prepared.notes.append(f"{tissue}: {_counts(found)}, but too thin for features: texture of the kernel")
             continue
         prepared.notes.append(f"{tissue}: {_counts(found)}: texture by features of its own")
-        prepared = _joined(prepared, own, tissue, found[0], theirs)
+        prepared = _joined(prepared, own, tissue)
     return prepared
+
+
+def _prepared_inside(
+    tissue: Tissue,
+    content: Sample,
+    styles: Sequence[Style],
+    mask: Sample | None,
+    settings: Settings,
+    prepare: Prepare,
+    found: Sequence[Corners],
+) -> Prepared | None:
+    """The inputs with this tissue as the region, weighted by its quiet squares; None where nothing is left of them.
+
+    Squares lie in a plane; the region is eroded across slices too, and a style that is resampled has other ones.
+    """
+    inner = settings.model_copy(update={"region": FREE_HU[tissue]})
+    try:
+        own = with_masks(prepare(content, [s.sample for s in styles], inner), content, styles, mask)
+    except InputError:
+        return None
+    theirs = [
+        corners if seen is style.sample else quiet_squares(seen, SQUARES_HU[tissue])
+        for corners, seen, style in zip(found[1:], own.seen, styles, strict=True)
+    ]
+    weight = weight_within(own.weight, found[0])
+    weights = [weight_within(m, c) for m, c in zip(own.style_weights, theirs, strict=True)]
+    if any(w is None or not scratch.extremes(w[0].numpy())[1].any() for w in (weight, *weights)):
+        return None
+    return replace(own, weight=weight, style_weights=tuple(weights))
 
 
 def _overlap(a: tuple[float, float], b: tuple[float, float] | None) -> bool:
     return b is None or (a[0] < b[1] and b[0] < a[1])
+
+
+def _within(inner: tuple[float, float], outer: tuple[float, float]) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
 def squares_within(
@@ -114,26 +147,24 @@ def _counts(found: Sequence[Corners]) -> str:
     return f"{said}, {min(theirs)} of the style" if theirs else said
 
 
-def _joined(prepared: Prepared, own: Prepared, tissue: Tissue, squares: Corners, theirs: Sequence[Corners]) -> Prepared:
+def _joined(prepared: Prepared, own: Prepared, tissue: Tissue) -> Prepared:
     """Both together: one signal with the detail of all tissues, looked at region by region."""
     assert prepared.content is not None
     assert own.content is not None
     assert prepared.weight is not None
     assert prepared.free is not None
     assert own.free is not None
+    assert own.weight is not None
     regions = prepared.regions or (prepared.weight,)
-    weight = weight_within(own.weight, squares)
-    assert weight is not None  # a region is one
-    weights = [weight_within(m, c) for m, c in zip(own.style_weights, theirs, strict=True)]
-    number = len(theirs)
+    number = len(own.styles)
     styles = tuple(added(a, b) for a, b in zip(prepared.styles[:number], own.styles, strict=True))
     return replace(
         prepared,
         content=added(prepared.content, own.content),
         free=added(prepared.free, own.free),
         styles=styles * (len(regions) + 1),
-        style_weights=(*prepared.style_weights, *weights),
-        regions=(*regions, weight),
+        style_weights=(*prepared.style_weights, *own.style_weights),
+        regions=(*regions, own.weight),
         region_names=(*(prepared.region_names or ("soft",)), tissue),
         region_of=tuple(region for region in range(len(regions) + 1) for _ in range(number)),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,37 +15,20 @@ from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, signal_terms, split_for, style_names
+from nst_nd.domains.work import Keeper, Scale, Work
 from nst_nd.engine.field import Field
 from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
-from nst_nd.engine.memory import in_words, is_out_of_memory, return_large_blocks, room, trim
+from nst_nd.engine.memory import in_words, return_large_blocks, room, trim
 from nst_nd.engine.objective import Objective
-from nst_nd.engine.optimise import Loop, Progress, Step, optimise
+from nst_nd.engine.optimise import Progress, Step
 from nst_nd.engine.optimisers import LBFGS, Adam, Optimiser
-from nst_nd.engine.plan import FRAGMENTED, Demand, Plan, halved, history_dtype, make_plan, tiled_plan
+from nst_nd.engine.plan import FRAGMENTED, Demand, Plan, history_dtype, make_plan, tiled_plan, untiled_plan
 from nst_nd.engine.pyramid import scale_sizes, share_iterations
-from nst_nd.engine.state import gather_state, restore, row_of, step_of
+from nst_nd.engine.state import step_of
 from nst_nd.engine.stream import Engine
 from nst_nd.engine.team import Split, Team
-from nst_nd.errors import ComputationError
+from nst_nd.features.convolution import forget_winograd
 from nst_nd.features.iterate import Iterate
-
-
-@runtime_checkable
-class Keeper(Protocol):
-    """Where checkpoints go."""
-
-    @property
-    def started(self) -> bool:
-        """Whether there is one, or has been time for one."""
-
-    def due(self) -> bool:
-        """Whether it is time for one."""
-
-    def save(self, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Write one, in place of the last."""
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last one, where the run is to go on from it."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +40,6 @@ class Outcome:
     interrupted: bool
     notes: list[str]
     memory: dict[str, Any]
-
-
-@dataclass
-class _Scale:
-    """One size on the way: how much of the full one, how many steps, the slabs and the plan."""
-
-    size: tuple[int, ...]
-    share: float
-    steps: int
-    split: Split | None
-    demand: Demand
-    plan: Plan = field(repr=False)
 
 
 class Transfer:
@@ -96,12 +67,10 @@ class Transfer:
         """What `run` will do, before anything is computed. Raises ConfigError where the memory is too little."""
         self.saved = None if keeper is None else keeper.load()
         recorded = self.saved[1]["plans"] if self.saved else None
-        exact = self.settings.precision == "float32" and self.team.count == 1
-        self.networks = self._networks(fast=recorded[-1]["fast"] if recorded else exact and self.device.type == "cpu")
-        self.scales = self._scales(recorded)
-        if recorded is None and not all(scale.plan.untiled for scale in self.scales):
-            self.networks = self._networks(fast=False)  # the memory is wanted elsewhere
-            self.scales = self._scales(None)
+        self.scales = [] if recorded and not recorded[-1]["fast"] else self._fast_scales(recorded)
+        if not self.scales:
+            self.networks = self._networks(fast=False)
+            self.scales = self._scales(recorded)
         self._say(self.scales[-1], on_plan)
         # where there is room for a heap that holds twice what is in use, it may keep its pages, which is faster
         if self.settings.max_memory is not None and not all(
@@ -117,6 +86,19 @@ class Transfer:
         keeper: Keeper | None,
     ) -> Outcome:
         """Through the scales that were planned. Raises ComputationError (not finite)."""
+        try:
+            return self._run(on_step, should_stop, on_plan, keeper)
+        finally:
+            for network in self.networks:  # which other jobs of this process may keep
+                forget_winograd(network.extractor)
+
+    def _run(
+        self,
+        on_step: Callable[[Step], None],
+        should_stop: Callable[[], bool],
+        on_plan: Callable[[str], None],
+        keeper: Keeper | None,
+    ) -> Outcome:
         saved, scales = self.saved, self.scales
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
@@ -128,7 +110,7 @@ class Transfer:
             progress.scale = index
             z = self._at(scale, z, scales[index - 1] if index else None)
             resumed = saved if saved and index == saved[1]["scale"] else None
-            work = _Work(self, scale, z, resumed, progress, on_plan)
+            work = Work(self, scale, z, resumed, progress, on_plan)
             for step in work.steps(scale.steps):
                 on_step(step)
                 history.append(step)
@@ -157,7 +139,7 @@ class Transfer:
         demand = self.demand()
         size, split = demand.size, demand.split
         plan = tiled_plan(demand, edge)
-        scale = _Scale(size, 1.0, 0, split, demand, plan)
+        scale = Scale(size, 1.0, 0, split, demand, plan)
         noise = torch.randn(self.base.shape, generator=torch.Generator().manual_seed(seed))
         x = self.own(self.base + noise, split)
         objective = self.objective(scale, self.own(self.base, split))
@@ -168,7 +150,17 @@ class Transfer:
         how = self.device, self.settings.precision
         return [replace(n, extractor=on_device(n.extractor, *how, fast=fast)) for n in self.given]
 
-    def _scales(self, recorded: list[Any] | None) -> list[_Scale]:
+    def _fast_scales(self, recorded: list[Any] | None) -> list[Scale]:
+        """With Winograd's convolutions; none where they do not belong, or where their memory is wanted elsewhere."""
+        if self.device.type != "cpu" or self.settings.precision != "float32" or self.team.count > 1:
+            return []
+        self.networks = self._networks(fast=True)
+        return self._scales(recorded, untiled_plan)
+
+    def _scales(
+        self, recorded: list[Any] | None, choose: Callable[[Demand, int], Plan | None] = make_plan
+    ) -> list[Scale]:
+        """None where no plan is chosen."""
         settings, networks = self.settings, self.networks
         extractors = [n.extractor for n in networks]
         least = [max(axis) for axis in zip(*(e.least_size for e in extractors), strict=True)]
@@ -187,8 +179,10 @@ class Transfer:
         for i, ((size, share), count) in enumerate(zip(sizes, steps, strict=True)):
             split = split_for(extractors, size, self.team.count)
             demand = self._demand(size, share, split)
-            plan = Plan.of_record(recorded[i]) if recorded else make_plan(demand, self.available)
-            found.append(_Scale(size, share, count, split, demand, plan))
+            plan = Plan.of_record(recorded[i]) if recorded else choose(demand, self.available)
+            if plan is None:
+                return []
+            found.append(Scale(size, share, count, split, demand, plan))
         return found
 
     def demand(self) -> Demand:
@@ -219,13 +213,13 @@ class Transfer:
             beforehand=p.beforehand if s.method == "both" else 0,
         )
 
-    def _say(self, scale: _Scale, on_plan: Callable[[str], None]) -> None:
+    def _say(self, scale: Scale, on_plan: Callable[[str], None]) -> None:
         here = f"memory plan for {'x'.join(map(str, scale.size))}"
         if scale.split is not None:
             here += f" in {self.team.count} slabs along axis {scale.split.axis}"
         on_plan(f"{here}: {scale.plan.words()}; the program itself has {in_words(self.had)}")
 
-    def _memory(self, scale: _Scale) -> dict[str, Any]:
+    def _memory(self, scale: Scale) -> dict[str, Any]:
         return {
             "max_memory": self.settings.max_memory,
             "plan": scale.plan.record(),
@@ -240,7 +234,7 @@ class Transfer:
         slab = Field.of(x).read(split.owned(self.team.rank, x.shape[2:]), copy=True)
         return nd.channels_last(slab.to(self.device))
 
-    def whole(self, z: Tensor, scale: _Scale) -> Tensor:
+    def whole(self, z: Tensor, scale: Scale) -> Tensor:
         """The whole array from everybody's slab, at every process."""
         if scale.split is None:
             return z
@@ -248,17 +242,17 @@ class Transfer:
         field.write(scale.split.owned(self.team.rank, scale.size), z)
         return self.team.total(field.data)
 
-    def _at(self, scale: _Scale, z: Tensor | None, before: _Scale | None) -> Tensor:
+    def _at(self, scale: Scale, z: Tensor | None, before: Scale | None) -> Tensor:
         """z of a scale, from that of the one before it, or a start."""
         if z is None or before is None:
             return self.own(self.start(nd.resize(self.base, scale.size)), scale.split)
         return self.own(nd.resize(self.whole(z, before), scale.size), scale.split)
 
-    def _full(self, z: Tensor, scale: _Scale) -> Tensor | None:
+    def _full(self, z: Tensor, scale: Scale) -> Tensor | None:
         whole = self.whole(z, scale)
         return None if self.team.rank else nd.resize(whole, tuple(self.base.shape[2:]))
 
-    def iterate(self, scale: _Scale) -> Iterate:
+    def iterate(self, scale: Scale) -> Iterate:
         """How the signal of a scale is made of z, on this process's slab."""
         lock = self.prepared.lock
         if lock is not None:
@@ -274,7 +268,7 @@ class Transfer:
         part = None if shaping is None else SlabShaping(shaping, self.team, scale.split, scale.size)
         return Iterate(base, lock, mask, low, part)
 
-    def objective(self, scale: _Scale, base: Tensor) -> Objective:
+    def objective(self, scale: Scale, base: Tensor) -> Objective:
         """Targets of a scale, in the memory of its plan."""
         prepared, share = self.prepared, scale.share
         masks = prepared.style_weights or (None,) * len(prepared.styles)
@@ -315,83 +309,6 @@ class Transfer:
             total=self.team.total,
             release=scratch.release,
         )
-
-
-class _Work:
-    """One scale at work: an engine that shrinks its tiles where memory runs out, the optimiser, the loop's state."""
-
-    def __init__(
-        self,
-        transfer: Transfer,
-        scale: _Scale,
-        z: Tensor,
-        saved: tuple[dict[str, Tensor], dict[str, Any]] | None,
-        progress: Progress,
-        on_plan: Callable[[str], None],
-    ) -> None:
-        self.transfer, self.scale, self.z, self.progress, self.on_plan = transfer, scale, z, progress, on_plan
-        self.iterate = transfer.iterate(scale)
-        self.optimiser = transfer.optimiser(scale.plan)
-        self.loop = Loop(z.clone())
-        if saved is not None:
-            restore(saved, z, self.loop, self.optimiser, progress, transfer.team)
-        aim = transfer.aim
-        at_scale = self.iterate.base if aim is transfer.base else transfer.own(nd.resize(aim, scale.size), scale.split)
-        self.objective = transfer.objective(scale, at_scale)
-        trim()
-        self.engine = self._engine()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """See Engine.names."""
-        return self.objective.names
-
-    def steps(self, count: int) -> Any:
-        """The steps of this scale that are still to be made; z moves."""
-        for step, _ in optimise(self, self.iterate, self.z, self.optimiser, count, self.progress, self.loop):
-            yield step
-
-    def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See Engine.value_and_grad; where memory runs out, again with smaller tiles, and said so."""
-        while True:
-            try:
-                return self.engine.value_and_grad(x)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink(error)
-
-    def save(self, keeper: Keeper, index: int, scales: Sequence[_Scale], history: Sequence[Step]) -> None:
-        """A checkpoint of all processes, written by the first."""
-        about = {
-            "scale": index,
-            "plans": [scale.plan.record() for scale in scales],
-            "history": [row_of(step) for step in history],
-        }
-        found = gather_state(self.z, self.loop, self.optimiser, self.progress, self.transfer.team, about)
-        if found is not None:
-            keeper.save(*found)
-
-    def _engine(self) -> Engine:
-        scale = self.scale
-        return Engine(self.objective, scale.size, scale.plan.tiling, self.transfer.team, scale.split)
-
-    def _shrink(self, error: Exception) -> None:
-        smaller = halved(self.scale.plan, self.scale.demand) if self.transfer.team.count == 1 else None
-        if smaller is None:
-            raise ComputationError(
-                f"out of memory at {'x'.join(map(str, self.scale.size))}, and the tiles cannot be made smaller\n"
-                "allow more with max_memory, choose layers that are less deep, or more processes"
-            ) from error
-        self.scale.plan = smaller
-        said = f"out of memory: going on {smaller.words()}"
-        self.transfer.notes.append(said)
-        self.on_plan(said)
-        del self.engine
-        trim()
-        if self.transfer.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.engine = self._engine()
 
 
 def _scaled(x: Tensor, share: float) -> tuple[int, ...]:

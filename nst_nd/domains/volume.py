@@ -53,6 +53,7 @@ class VolumeDomain:
         "iterations": 60,
         "scales": (0.5, 1.0),
     }
+    unshaped: Mapping[str, Any] = {}
 
     def prepare(self, content: Sample | None, styles: Sequence[Sample], settings: Settings) -> Prepared:
         """See Domain.prepare. Regions, protected values and the lock are those of the settings."""

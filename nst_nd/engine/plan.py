@@ -166,6 +166,13 @@ def make_plan(demand: Demand, available: int, disk: int | None = None) -> Plan:
     )
 
 
+def untiled_plan(demand: Demand, available: int) -> Plan | None:
+    """The fastest plan that does everything at once and fits; None where there is none."""
+    room = scratch.free_bytes()
+    fitting = (plan for plan in candidates(demand) if plan.predicted <= available and plan.on_disk <= room)
+    return next((plan for plan in fitting if plan.untiled), None)
+
+
 def tiled_plan(demand: Demand, edge: int | None) -> Plan:
     """The plan with tiles of this edge, all in memory and nothing kept; None: everything at once."""
     return _plan(demand, edge, "all" if edge is None else "nothing", _ON_MACHINE[0])

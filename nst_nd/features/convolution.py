@@ -178,6 +178,11 @@ class Convolution(AutogradLayer):
     def _points_back(self) -> Tensor:
         return winograd.filters_of(self._turned())
 
+    def forget(self) -> None:
+        """Give the memory of transformed kernels back; they are made again when they are wanted."""
+        for name in ("_points", "_points_back"):
+            self.__dict__.pop(name, None)
+
     def by_winograd(self) -> Convolution:
         """The same, by fewer multiplications where that pays on a CPU; itself elsewhere."""
         out, channels = self.weight.shape[:2]
@@ -375,5 +380,15 @@ def by_winograd(extractor: Extractor) -> Extractor:
 
 def uses_winograd(extractor: Extractor) -> bool:
     """Whether `by_winograd` made something of it."""
+    return any(layer.winograd for layer in _convolutions(extractor))
+
+
+def forget_winograd(extractor: Extractor) -> None:
+    """Give the memory of all transformed kernels back."""
+    for layer in _convolutions(extractor):
+        layer.forget()
+
+
+def _convolutions(extractor: Extractor) -> list[Convolution]:
     layers = [layer for stage in extractor.stages if isinstance(stage, ChainStage) for layer in stage.layers]
-    return any(isinstance(layer, Convolution) and layer.winograd for layer in layers)
+    return [layer for layer in layers if isinstance(layer, Convolution)]

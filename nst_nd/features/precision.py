@@ -97,12 +97,15 @@ class Cast(AutogradLayer):
 
 
 def in_precision(extractor: Extractor, device: torch.device, precision: Precision) -> Extractor:
-    """The network on a device with its weights in these numbers; 16 bits get a first stage that rounds the signal."""
+    """The network on a device with its weights in these numbers; 16 bits get a first layer that rounds the signal."""
     dtype = DTYPES[precision]
     placed = extractor.to(device, dtype)
     if dtype == torch.float32:
         return placed
-    return replace(placed, stages=(ChainStage((Cast("input", extractor.ndim, dtype),)), *placed.stages))
+    cast, first = Cast("input", extractor.ndim, dtype), placed.stages[0]
+    if isinstance(first, ChainStage):
+        return replace(placed, stages=(ChainStage((cast, *first.layers)), *placed.stages[1:]))
+    return replace(placed, stages=(ChainStage((cast,)), *placed.stages))
 
 
 def dtype_of(extractor: Extractor) -> torch.dtype:

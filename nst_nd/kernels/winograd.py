@@ -75,7 +75,8 @@ def working_numbers(channels: int, out: int, space: Sequence[int]) -> int:
     tiles = [-(-n // OUT) for n in space]
     padded = channels * math.prod(OUT * t + IN - OUT for t in tiles)
     a_row = _per_tile(channels, out, len(space)) * math.prod(tiles[1:])
-    return padded + a_row * _rows(a_row, tiles[0])
+    beyond = out * math.prod(OUT * t for t in tiles) if any(n % OUT for n in space) else 0
+    return padded + max(a_row * _rows(a_row, tiles[0]), beyond)
 
 
 def correlate(
@@ -112,6 +113,7 @@ def correlate(
         if rectify:
             made.relu_()
         _put(found[first * OUT : (first + here[0]) * OUT], made, here)
+        del points, products, made  # before the next strip is made
     whole = found[tuple(slice(0, n) for n in space)].movedim(-1, 0)[None]
     return whole if tuple(space) == found.shape[:-1] else whole.clone(memory_format=torch.preserve_format)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nst_nd.config import Job, StyleFile, job_schema
+from nst_nd.domains.resolve import resolve
 from nst_nd.domains.settings import ExtractorSettings
-from nst_nd.domains.stylize import resolve
 from nst_nd.draft import Draft
 from nst_nd.errors import ConfigError, InputError
 

@@ -9,7 +9,7 @@ from nst_nd import scratch
 from nst_nd.domains.guard import breaches
 from nst_nd.domains.metrics import measure, names
 from nst_nd.domains.metrics.volume import ct_metrics
-from nst_nd.domains.stylize import resolve
+from nst_nd.domains.resolve import resolve
 from nst_nd.errors import ConfigError
 
 

@@ -14,8 +14,8 @@ from nst_nd.domains.filters import detail, eroded, gaussian, smoothed
 from nst_nd.domains.masks import with_masks
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.metrics.running import Running
+from nst_nd.domains.resolve import resolve
 from nst_nd.domains.selection import percentiles
-from nst_nd.domains.stylize import resolve
 from nst_nd.errors import InputError
 from nst_nd.features.iterate import Iterate
 

@@ -8,8 +8,8 @@ import nst_nd
 from nst_nd.domains.ct import RESOLUTION_LIMITS
 from nst_nd.domains.metrics.edge_response import edge_response
 from nst_nd.domains.resolution import transfer_ratio
+from nst_nd.domains.resolve import resolve
 from nst_nd.domains.spectrum import FINE, spectrum_at
-from nst_nd.domains.stylize import resolve
 from nst_nd.domains.tissues import BORDERS_HU
 from nst_nd.errors import ConfigError, InputError
 from nst_nd.sample import Grid, Sample

@@ -6,7 +6,7 @@ from core_samples import MAKE, PRESETS, QUICK, audio, bits, ct, ecg, image, mask
 
 from nst_nd import Grid, Sample, Style, stylize
 from nst_nd.domains.image import LUMA, ImageDomain
-from nst_nd.domains.stylize import resolve
+from nst_nd.domains.resolve import resolve
 from nst_nd.errors import ConfigError, InputError, NstError
 
 every_preset = pytest.mark.parametrize("preset", PRESETS)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from nst_nd.domains import tissue_regions
 from nst_nd.domains.domain import Prepared, uniform_scaling
 from nst_nd.domains.labels import shares_of
 from nst_nd.domains.metrics.noise import gram_distance, noise_at, quiet_squares
@@ -112,10 +113,32 @@ def test_shares_are_by_weight_within_a_tissue_and_by_size_between():
     assert shares_of(styles, both) == pytest.approx([9 / 16, 3 / 16, 3 / 16, 1 / 16])
 
 
-def test_other_presets_refuse_it():
+def test_what_makes_no_sense_is_refused():
     a = ct(LEVELS["soft"] + noise(0, 10.0, 0.7))
     with pytest.raises(ConfigError, match="tissues: works on ct only"):
         stylize(a, a, preset="volume", tissues=("fat",))
+    with pytest.raises(ConfigError, match="tissues names one twice"):
+        restyled(a, a, tissues=("fat", "fat"))
+    with pytest.raises(ConfigError, match="tissues: are for method both"):
+        restyled(a, a, tissues=("fat",), method="spectral")
+
+
+def test_a_protected_tissue_is_left(pair):
+    tissue, content, style = pair
+    protect = (-60.0, 400.0)
+    found = restyled(content, style, iterations=1, protect=protect).sample
+    outside = (content.data < protect[0]) | (content.data > protect[1])
+    assert np.array_equal(found.data[outside], content.data[outside])
+    found = restyled(content, style, iterations=1, protect=protect)
+    assert any(note.startswith(f"{tissue}: some of it is protected") for note in found.notes)
+
+
+def test_a_tissue_that_is_too_thin_is_left(monkeypatch, pair):
+    tissue, content, style = pair
+    monkeypatch.setattr(tissue_regions, "weight_within", lambda mask, squares: mask * 0.0)
+    found = restyled(content, style, iterations=1)
+    assert any(note.startswith(f"{tissue}: ") and "too thin" in note for note in found.notes)
+    assert {name.split("/")[0] for name in found.history[-1].terms} == {"content", "style"}
 
 
 def test_a_region_that_has_a_tissue_already_keeps_it(pair):

@@ -8,8 +8,13 @@ from core_samples import image
 import nst_nd
 from nst_nd import nd, vgg19
 from nst_nd.domains import shared
+from nst_nd.domains import stylize as stylize_module
+from nst_nd.domains.domain import Style
+from nst_nd.domains.resolve import resolve
 from nst_nd.engine.objective import activations_of
-from nst_nd.features.convolution import Convolution, by_winograd, uses_winograd
+from nst_nd.engine.plan import candidates, make_plan, untiled_plan
+from nst_nd.engine.team import ALONE
+from nst_nd.features.convolution import Convolution, _convolutions, by_winograd, uses_winograd
 from nst_nd.kernels import winograd
 
 SIZES = {1: [(4,), (37,), (64,)], 2: [(3, 5), (17, 22), (32, 36)], 3: [(3, 4, 5), (9, 12, 7)]}
@@ -102,8 +107,28 @@ def test_a_transfer_is_the_same_and_says_so(monkeypatch):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
-def test_where_memory_is_short_it_is_left(monkeypatch):
+def test_where_memory_is_short_it_is_left():
     content, style = image(seed=1, size=(140, 132)), image(seed=2, size=(140, 132))
-    with_it = nst_nd.stylize(content, style, **SETTINGS | {"iterations": 1}).memory["predicted_peak_bytes"]
-    found = nst_nd.stylize(content, style, max_memory=f"{with_it // 2**20 - 20}MiB", **SETTINGS | {"iterations": 1})
-    assert not found.memory["plan"]["fast"]
+    given = stylize_module._Run(content, [Style(style)], resolve(SETTINGS, "image"), None, None, None, None, ALONE)
+    transfer = given.work()
+    transfer.plan(lambda words: None, None)
+    assert transfer.scales[-1].plan.fast
+    fast = transfer.scales[-1].demand
+    transfer.networks = transfer._networks(fast=False)
+    exact = transfer.demand()
+    leanest = min(plan.predicted for plan in candidates(exact))
+    assert leanest < min(plan.predicted for plan in candidates(fast))  # there is memory for the one and not the other
+    assert untiled_plan(fast, leanest) is None
+    assert not make_plan(exact, leanest).fast
+
+
+def test_what_was_transformed_is_given_back():
+    content, style = image(seed=1, size=(140, 132)), image(seed=2, size=(140, 132))
+    given = stylize_module._Run(content, [Style(style)], resolve(SETTINGS, "image"), None, None, None, None, ALONE)
+    transfer = given.work()
+    transfer.plan(lambda words: None, None)
+    layers = [layer for n in transfer.networks for layer in _convolutions(n.extractor) if layer.winograd]
+    seen = []
+    transfer.run(lambda step: seen.append(any("_points" in la.__dict__ for la in layers)), lambda: False, print, None)
+    assert all(seen)
+    assert not any("_points" in layer.__dict__ or "_points_back" in layer.__dict__ for layer in layers)
