@@ -4,6 +4,7 @@ import pytest
 from batch_files import make_inputs
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
 def pytest_collection_modifyitems(items):
     """One process does all of these, one after the other: they start workers, and wait for them with a limit."""
     for item in items:
