@@ -3,6 +3,7 @@
 import os
 
 import jaxtyping
+import pytest
 
 # nothing is kept from test to test
 os.environ["NST_ND_CACHE"] = ""
@@ -16,3 +17,15 @@ jaxtyping.install_import_hook("nst_nd", "checked.annotations")
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One process does all tests of batches, one after the other: they start workers, and wait for them with a limit."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BatchesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "batch" if nodeid.startswith("tests/batch/") else nodeid
+
+    return BatchesTogether(config, log)

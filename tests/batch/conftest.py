@@ -1,15 +1,5 @@
-from pathlib import Path
-
 import pytest
 from batch_files import make_inputs
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at groups
-def pytest_collection_modifyitems(items):
-    """One process does all of these, one after the other: they start workers, and wait for them with a limit."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("batch"))
 
 
 @pytest.fixture
