@@ -75,7 +75,11 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for file in (folder / "cache").glob("*"):
                 file.unlink()
-            pair = {"cold": measured(folder, arguments.size), "warm": measured(folder, arguments.size)}
+            pair = {"cold": measured(folder, arguments.size)}
+            kept = {file: file.stat().st_mtime_ns for file in (folder / "cache").iterdir()}
+            pair["warm"] = measured(folder, arguments.size)
+            if not kept or any(file.stat().st_mtime_ns == before for file, before in kept.items()):
+                raise SystemExit("the warm run did not read what the cold one kept")
             if pair["cold"]["loss"] != pair["warm"]["loss"]:
                 raise SystemExit(f"the loss is {pair['cold']['loss']} cold, {pair['warm']['loss']} warm")
             for when, found in pair.items():

@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process does all tests of batches, one after the other: they start workers, and wait for them with a limit."""
+    """One process does all tests of batches, one by one: they start workers, and wait for them with a limit."""
     from xdist.scheduler import LoadScopeScheduling
 
     class BatchesTogether(LoadScopeScheduling):
