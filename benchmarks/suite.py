@@ -78,6 +78,11 @@ SUITE = (
         pictures=(Picture("share of the plain run's time", "ratio", ("pair", "size"), bound=0.5),),
     ),
     Benchmark(
+        "ideas",
+        "what each idea buys, one more in each row",
+        pictures=(Picture("time to the first row's loss", "ratio", ("case", "idea")),),
+    ),
+    Benchmark(
         "start",
         "from the start of a process to its first evaluation, torch's import not counted",
         pictures=(Picture("seconds", "median", ("when",), None, "q20", "q80", 2.0),),

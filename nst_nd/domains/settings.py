@@ -122,6 +122,12 @@ class Settings(Model):
         0.0, ge=0, le=1, description="steps go as frequency to minus this; 0: all alike; the audio preset has its own"
     )
     iterations: int = Field(150, ge=0, le=10_000_000, description="optimiser steps over all scales together")
+    plateau: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="a scale ends where 20 steps lower the objective by less than this share; 0: never",
+    )
     scales: tuple[Positive, ...] = Field((1.0,), description="sizes from coarse to fine, as shares; the last is 1")
     init: str = Field("content", min_length=1, description="content, noise, style (its covariance) or a file")
     noise_ratio: float = Field(0.6, ge=0, le=1, description="init noise: share of noise, the rest is content")

@@ -84,8 +84,14 @@ class Work:
 
     def steps(self, count: int) -> Any:
         """The steps of this scale that are still to be made; z moves."""
-        for step, _ in optimise(self, self.iterate, self.z, self.optimiser, count, self.progress, self.loop):
+        plateau = self.transfer.settings.plateau
+        moves = optimise(self, self.iterate, self.z, self.optimiser, count, self.progress, self.loop, plateau)
+        for step, _ in moves:
             yield step
+        if self.loop.flat:
+            self.transfer.notes.append(
+                f"{'x'.join(map(str, self.scale.size))}: ended after {self.loop.done} of {count} steps, on a plateau"
+            )
 
     def value_and_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See Engine.value_and_grad; where memory runs out, again with smaller tiles, and said so."""

@@ -22,6 +22,8 @@ RUNAWAY = 10.0
 PATIENCE = 5
 # a restart begins with steps this much shorter
 CALMER = 0.1
+# steps over which a plateau is told
+PLATEAU_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,27 @@ class Evaluator(Protocol):
 
 @dataclass
 class Loop:
-    """Where the steps at one scale stand: the best z, its value, the first value, restarts and steps so far."""
+    """Where the steps at one scale stand: the best z, its value, the first value, restarts and steps so far.
+
+    recent: the best value at each of the last looks at it; flat: whether it has stopped falling.
+    """
 
     best: Tensor
     best_value: float = math.inf
     first: float = math.inf
     restarts: int = 0
     done: int = 0
+    recent: list[float] = field(default_factory=list)
+    flat: bool = False
 
     def numbers(self) -> dict[str, Any]:
         """All but the tensor."""
-        return {k: getattr(self, k) for k in ("best_value", "first", "restarts", "done")}
+        return {k: getattr(self, k) for k in ("best_value", "first", "restarts", "done", "recent", "flat")}
+
+    def look(self, share: float, looks: int) -> None:
+        """Set `flat` where the best value has fallen by less than this share of itself in so many looks at it."""
+        self.recent = [*self.recent[-looks:], self.best_value]
+        self.flat = len(self.recent) > looks and self.recent[0] - self.best_value < share * abs(self.recent[0])
 
     def take(self, numbers: Mapping[str, Any]) -> None:
         """What `numbers` gave."""
@@ -106,10 +118,12 @@ def optimise(
     iterations: int,
     progress: Progress,
     loop: Loop | None = None,
+    plateau: float = 0.0,
 ) -> Iterator[tuple[Step, Tensor]]:
     """Move z in place until `iterations` steps are made; yields each with the best z seen so far (do not change it).
 
-    loop: a fresh one by default; one that a checkpoint gave goes on where it stood.
+    loop: a fresh one by default; one that a checkpoint gave goes on where it stood. plateau: it ends where
+    PLATEAU_STEPS steps lowered the best value by less than this share of it; 0: never.
 
     A value that is not finite, or worse than both the start and RUNAWAY times the best, sends z back to the best one
     and the optimiser back to a fresh and smaller start, PATIENCE times; then the rest of the steps is left out. At the
@@ -118,7 +132,7 @@ def optimise(
     """
     loop = loop or Loop(z.clone())
     look = 1 if z.device.type == "cpu" else LOOK_EVERY
-    while loop.done < iterations:
+    while loop.done < iterations and not loop.flat:
         values, grad = evaluator.value_and_grad(iterate.signal(z))
         if loop.done % look == 0 or loop.done == iterations - 1:
             value = float(values.sum())
@@ -137,6 +151,8 @@ def optimise(
             elif value < loop.best_value:
                 loop.best_value = value
                 loop.best.copy_(z)
+            if plateau:
+                loop.look(plateau, max(1, PLATEAU_STEPS // look))
         optimiser.step(z, iterate.vjp(grad))
         del grad
         loop.done += 1

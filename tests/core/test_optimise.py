@@ -1,5 +1,6 @@
 """The optimisers and the loop around them."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from core_helpers import NDIMS, SIZES, signal
 
 from nst_nd import Objective, SignalTerm
-from nst_nd.engine.optimise import PATIENCE, Progress, optimise
+from nst_nd.engine.optimise import PATIENCE, PLATEAU_STEPS, Loop, Progress, optimise
 from nst_nd.engine.optimisers import LBFGS, LONGEST_STEP, Adam
 from nst_nd.engine.stream import Engine
 from nst_nd.errors import ComputationError
@@ -223,3 +224,41 @@ def test_the_best_is_what_was_best(ndim):
         seen.append(step.loss)
         assert float(quadratic(best)) == pytest.approx(min(seen), rel=1e-9)
     assert [len(seen), step.iteration, step.total, step.size] == [10, 10, 10, SIZES[ndim]]
+
+
+def falling(steps, plateau, loop=None, stop=None):
+    """Steps of Adam on a cost that falls from 101 towards 100, fewer where it is a plateau; the loop."""
+    z = torch.full((1, 1, 4), 1.0, dtype=torch.float64) if loop is None else loop.best.clone()
+    objective = Objective((), (SignalTerm("cost", 1.0, lambda x: 100.0 + x.square().mean()),))
+    loop = loop or Loop(z.clone())
+    engine, iterate = Engine(objective, z.shape[2:]), Iterate(torch.zeros_like(z))
+    seen = []
+    for step, _ in optimise(engine, iterate, z, Adam(0.02), steps, Progress(steps, 1), loop, plateau):
+        seen.append(step.loss)
+        if len(seen) == stop:
+            break
+    return seen, loop
+
+
+def test_a_plateau_ends_a_scale():
+    assert len(falling(200, 0.0)[0]) == 200
+    seen, loop = falling(200, 1e-3)
+    assert PLATEAU_STEPS < len(seen) < 200
+    assert loop.flat
+    lowered = [1.0 - min(seen[: i + 1]) / min(seen[: i + 1 - PLATEAU_STEPS]) for i in range(PLATEAU_STEPS, len(seen))]
+    assert lowered[-1] < 1e-3
+    assert min(lowered[:-1]) >= 1e-3
+    assert len(falling(PLATEAU_STEPS, 0.9)[0]) == PLATEAU_STEPS  # too few steps to tell
+
+
+def test_a_plateau_is_the_same_after_a_checkpoint():
+    whole, _ = falling(200, 1e-3)
+    _, stopped = falling(200, 1e-3, stop=len(whole))
+    resumed = Loop(stopped.best.clone())
+    resumed.take(json.loads(json.dumps(stopped.numbers())))
+    assert falling(200, 1e-3, loop=resumed)[0] == []  # it had ended there
+    _, stopped = falling(200, 1e-3, stop=10)
+    resumed = Loop(stopped.best.clone())
+    resumed.take(json.loads(json.dumps(stopped.numbers())))
+    assert resumed.recent == stopped.recent
+    assert len(resumed.recent) == 10
