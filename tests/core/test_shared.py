@@ -68,4 +68,6 @@ def test_only_the_latest_are_kept(sharing):
     assert len(sharing.built) == shared.MOST_NETWORKS
     assert "0" not in sharing.built
     here = sharing.network("x", lambda: nst_nd.random_network(1, 1, channels=(2,), widths=(3,)))
-    assert sharing.on(here, torch.device("cpu")) is sharing.on(here, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    assert sharing.on(here, cpu, "float32", fast=False) is sharing.on(here, cpu, "float32", fast=False)
+    assert sharing.on(here, cpu, "bfloat16", fast=False) is not sharing.on(here, cpu, "float32", fast=False)

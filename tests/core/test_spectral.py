@@ -6,8 +6,7 @@ import torch
 from scipy.ndimage import convolve, gaussian_filter
 
 import nst_nd
-from nst_nd.domains import ct as ct_module
-from nst_nd.domains import filters
+from nst_nd.domains import filters, tissue_regions
 from nst_nd.domains import spectral as spectral_module
 from nst_nd.domains.filters import filtered
 from nst_nd.domains.metrics.noise import EDGE, noise_at, quiet_squares, spectrum_distance
@@ -155,7 +154,7 @@ def test_memory_is_planned_before_anything_is_measured(monkeypatch):
     def never(*_):
         raise AssertionError("measured before it was known whether there is room")
 
-    monkeypatch.setattr(ct_module, "quiet_squares", never)
+    monkeypatch.setattr(tissue_regions, "quiet_squares", never)
     for method in ("spectral", "both"):
         said = []
         with pytest.raises(ConfigError, match="are too little for 128x112x8"):
