@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nst_nd import checkpoint
-from nst_nd.checkpoint import read_checkpoint, write_checkpoint
+from nst_nd.checkpoint import FORMAT_VERSION, read_checkpoint, write_checkpoint
 from nst_nd.engine.optimisers import LBFGS
 from nst_nd.errors import ComputationError, DecodeError, InputError, OutputError
 
@@ -64,13 +64,13 @@ def test_what_is_written_comes_back(path, monkeypatch, chunk):
     for name, tensor in tensors.items():
         assert same(back[name], tensor.detach()), name
         assert same(foreign[name], tensor.detach()), name
-    assert about == {**ABOUT, "format_version": 1}
+    assert about == {**ABOUT, "format_version": FORMAT_VERSION}
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_nothing_but_numbers(path):
     write_checkpoint(path, {}, ABOUT)
-    assert read_checkpoint(path) == ({}, {**ABOUT, "format_version": 1})
+    assert read_checkpoint(path) == ({}, {**ABOUT, "format_version": FORMAT_VERSION})
 
 
 def test_the_same_content_is_the_same_file(path):
@@ -167,10 +167,10 @@ def test_a_foreign_file_is_refused(path):
 
 
 def test_another_version_is_told(path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", FORMAT_VERSION + 1)
     write_checkpoint(path, {"z": torch.ones(3)}, {})
     monkeypatch.undo()
-    with pytest.raises(DecodeError, match="format 2; this nst-nd reads 1"):
+    with pytest.raises(DecodeError, match=f"format {FORMAT_VERSION + 1}; this nst-nd reads {FORMAT_VERSION}"):
         read_checkpoint(path)
 
 
@@ -283,5 +283,5 @@ def test_the_layout_is_that_of_safetensors(path):
     assert (8 + length) % 8 == 0
     assert header["b"] == {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     assert header["a"] == {"dtype": "BOOL", "shape": [3], "data_offsets": [8, 11]}
-    assert json.loads(header["__metadata__"]["about"]) == {"iteration": 1, "format_version": 1}
+    assert json.loads(header["__metadata__"]["about"]) == {"iteration": 1, "format_version": FORMAT_VERSION}
     assert path.stat().st_size == 8 + length + 11

@@ -63,13 +63,13 @@ def resolve(settings: Mapping[str, Any], kind: str, *, texture: bool = False) ->
             f"method is {resolved.method!r}; allowed: features (the preset is {preset}; others are of {others})"
         )
     check_precision(resolved)
-    if settings.get("tissues") and resolved.method != "both":
-        raise ConfigError(f"tissues: are for method both, which goes on from measured noise; got {resolved.method}")
     if resolved.resolution and (resolved.method == "features" or preset != "ct"):
         raise ConfigError("resolution: is part of the spectral method; use preset ct with method both or spectral")
     if idle:
         presets = " and ".join(ONLY[idle[0]])
         raise ConfigError(f"{', '.join(idle)}: works on {presets} only; the preset is {preset}\nleave it out")
+    if settings.get("tissues") and resolved.method != "both":
+        raise ConfigError(f"tissues: are for method both, which goes on from measured noise; got {resolved.method}")
     return resolved
 
 
