@@ -44,7 +44,8 @@ from nst_nd.nd import channels_last
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT = "relu4_2"
 LAST = "5_1"
-GATE = 1e-4
+# where rounding turns the sign of what a ReLU gets, a whole path of the gradient comes or goes: 3e-4 in float32 here
+GATE = 1e-3
 
 
 def signals(size: int) -> list[Tensor]:
@@ -68,11 +69,12 @@ def objective_for(extractor: Extractor, content: Tensor, style: Tensor) -> Objec
     return Objective((Branch(extractor, (ContentTerm.of(CONTENT, 1.0, target, "relative", ""),), terms),))
 
 
-def check(pooling: str, size: int = 160) -> float:
-    """Relative difference of our float32 gradient from plain autograd in float64, at a small size."""
+def check(pooling: str, size: int = 160) -> tuple[float, float]:
+    """Relative difference from plain autograd in float64, at a small size: of our gradient directly, by Winograd."""
     content, style, x = signals(size)
     network = vgg19(3, 2, pooling=pooling).until([*STYLE, CONTENT])  # type: ignore[arg-type]
-    ours = value_and_grad(objective_for(by_winograd(network.to(x.device, torch.float32)), content, style), x)[1]
+    single = network.to(x.device, torch.float32)
+    ours = [value_and_grad(objective_for(n, content, style), x)[1] for n in (single, by_winograd(single))]
     exact = network.to(x.device, torch.float64)
     leaf = x.double().requires_grad_()
     taps, wanted = exact(leaf), exact(content.double())
@@ -83,7 +85,8 @@ def check(pooling: str, size: int = 160) -> float:
         target = gram(Moments.of(styles[tap], with_sum=False))
         loss = loss + 200.0 * style_cost(gram(Moments.of(taps[tap], with_sum=False)), target, target.shape[0])
     (reference,) = torch.autograd.grad(loss, leaf)
-    return float((ours - reference).norm() / reference.norm())
+    direct, winograd = (float((grad - reference).norm() / reference.norm()) for grad in ours)
+    return direct, winograd
 
 
 def bare_convolutions(size: int) -> Callable[[], None]:
@@ -149,9 +152,9 @@ def main() -> None:
     here = machine()
     rows = []
     for pooling in ("average", "max"):
-        error = check(pooling)
-        if not error < GATE:
-            raise SystemExit(f"{pooling}: the gradient is off by {error:.2e}, allowed {GATE:.0e}; nothing is timed")
+        direct, error = check(pooling)
+        if not max(direct, error) < GATE:
+            raise SystemExit(f"{pooling}: the gradient is off by {direct:.1e} and {error:.1e}; nothing is timed")
         content, style, x = signals(arguments.size)
         network = vgg19(3, 2, pooling=pooling).until([*STYLE, CONTENT]).to(x.device, torch.float32)  # type: ignore[arg-type]
         objective = objective_for(by_winograd(network), content, style)
@@ -173,7 +176,7 @@ def main() -> None:
                 [arguments.size, pooling, label, f"{low:.4f}", f"{median:.4f}", f"{high:.4f}", f"{error:.1e}", here]
             )
             print(f"{arguments.size}^2 {pooling:8s} {label:13s} median {median:.3f} (20-80 %: {low:.3f}-{high:.3f})")
-        print(f"{arguments.size}^2 {pooling:8s} gradient against float64: {error:.1e}")
+        print(f"{arguments.size}^2 {pooling:8s} gradient against float64: {direct:.1e}, {error:.1e} by Winograd")
     save(arguments.out, ["size", "pooling", "figure", "q20", "median", "q80", "gradient_error", "machine"], rows)
     print(f"{here}; rows in {arguments.out}")
 
