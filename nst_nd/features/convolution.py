@@ -23,12 +23,13 @@ class _Kept(NamedTuple):
     """What a convolution of stride 1 leaves for its way back: weights are constants, so its input is not needed.
 
     slope: see _masked; None without a rectifier. amount: zeros that the convolution itself put around. cut: what was
-    made of a tile, or of a signal with a border of another kind, before it.
+    made of a tile, or of a signal with a border of another kind, before it. thick: it went Winograd's way.
     """
 
     slope: Tensor | None
     amount: tuple[int, ...]
     cut: Cut | None
+    thick: bool = False
 
 
 def _masked(grad: Tensor, slope: Tensor) -> Tensor:
@@ -110,6 +111,7 @@ class Convolution(AutogradLayer):
         if not self.winograd:
             return 0
         out, channels = self.weight.shape[:2]
+        space = space if self.border in (None, "zeros") else [n + 2 * h for n, h in zip(space, self.halo, strict=True)]
         return max(winograd.working_numbers(channels, out, space), winograd.working_numbers(out, channels, space))
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
@@ -124,19 +126,19 @@ class Convolution(AutogradLayer):
         """See Layer.run: convolution and ReLU in one pass where oneDNN has the kernel."""
         if not self._plain:
             return super().run(x, cut, lean=lean)
-        amount = self.halo
+        amount, thick = self.halo, cut is None and self._thick(x)
         if cut is None and self.border not in (None, "zeros"):
             cut = Cut(whole(x.shape[2:]), whole(x.shape[2:]), tuple(x.shape[2:]))
         if cut is not None:
             x = window(x, cut.have, needed(self, cut.want), cut.size, self.padding)
             amount = (0,) * len(amount)
         x = nd.channels_last(x)
-        if cut is None and self._thick(x):
+        if thick:
             y = winograd.correlate(x, self._points, self.bias, amount, rectify=self.rectify)
         else:
             y = _correlated(x, self.weight, self.bias, amount, self.dilation, self.rectify)
         slope = None if not self.rectify else nd.signs(y) if lean else y
-        return y, _Kept(slope, amount, cut)
+        return y, _Kept(slope, amount, cut, thick)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp: a convolution with the kernel reversed."""
@@ -146,9 +148,10 @@ class Convolution(AutogradLayer):
             grad = _masked(grad, saved.slope)
         amount = tuple(e - 1 - a for e, a in zip(self.extent, saved.amount, strict=True))
         grad = nd.channels_last(grad)
-        if saved.cut is None and self._thick(grad):
-            return winograd.correlate(grad, self._points_back, None, amount, rectify=False)
-        grad = _correlated(grad, self._reversed, None, amount, self.dilation, False)
+        if saved.thick:
+            grad = winograd.correlate(grad, self._points_back, None, amount, rectify=False)
+        else:
+            grad = _correlated(grad, self._reversed, None, amount, self.dilation, False)
         if saved.cut is None:
             return grad
         have, want, size = saved.cut
@@ -186,7 +189,7 @@ class Convolution(AutogradLayer):
     def by_winograd(self) -> Convolution:
         """The same, by fewer multiplications where that pays on a CPU; itself elsewhere."""
         out, channels = self.weight.shape[:2]
-        plain = self._plain and all(d == 1 for d in self.dilation) and self.border in (None, "zeros")
+        plain = self._plain and all(d == 1 for d in self.dilation)
         return replace(self, winograd=True) if plain and winograd.pays(self.weight.shape[2:], channels, out) else self
 
     def least(self, size: Sequence[int]) -> tuple[int, ...]:

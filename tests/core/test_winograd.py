@@ -48,7 +48,7 @@ def test_without_a_bias_and_in_float64():
     torch.testing.assert_close(found, torch.nn.functional.conv2d(x, weight, padding=1), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("padding", ["zeros"])
+@pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect", "circular"])
 @pytest.mark.parametrize("rectify", [False, True])
 def test_a_layer_and_its_way_back(monkeypatch, padding, rectify):
     monkeypatch.setattr(winograd, "LEAST_POSITIONS", 1)
@@ -76,8 +76,8 @@ def test_where_it_pays():
     assert not winograd.pays((3, 3), 3, 512)
     assert not winograd.pays((5, 5), 512, 512)
     assert not winograd.pays((3,), 256, 256)
-    mirrored = by_winograd(vgg19(3, 2, padding="reflect"))
-    assert not uses_winograd(mirrored)
+    assert uses_winograd(by_winograd(vgg19(3, 2, padding="reflect")))
+    assert winograd.pays((3, 3, 3), 128, 128)
     strided = Convolution("c", drawn((512, 512, 3, 3), 0), drawn((512,), 1), (2, 2), (1, 1), "zeros", False)
     assert not strided.by_winograd().winograd
 
