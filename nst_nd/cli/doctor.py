@@ -104,7 +104,7 @@ def _cache() -> dict[str, Any]:
 
     folder = cache_folder()
     if folder is None:
-        return {"targets": f"not kept ({VARIABLE} is empty)"}
+        return {"targets": f"not kept ({VARIABLE} is empty, or there is no home)"}
     here = next(place for place in (folder, *folder.parents) if place.exists())
     if not (here.is_dir() and os.access(here, os.W_OK)):
         return {"targets": f"not kept: {here} may not be written to; {VARIABLE} names another folder, or none"}

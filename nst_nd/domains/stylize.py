@@ -220,7 +220,10 @@ class _Run:
         self._settle()
         transfer.prepared, transfer.base, transfer.aim = self.prepared, self.base, self.aim
         transfer.shares = shares_of(self.styles, self.prepared)
-        outcome = transfer.run(on_step, should_stop, on_plan, keeper)
+        try:
+            outcome = transfer.run(on_step, should_stop, on_plan, keeper)
+        finally:
+            transfer.close()
         del transfer
         return None if outcome.z is None else self._result(outcome.z.cpu(), outcome)
 

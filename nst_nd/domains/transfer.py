@@ -85,20 +85,7 @@ class Transfer:
         on_plan: Callable[[str], None],
         keeper: Keeper | None,
     ) -> Outcome:
-        """Through the scales that were planned. Raises ComputationError (not finite)."""
-        try:
-            return self._run(on_step, should_stop, on_plan, keeper)
-        finally:
-            for network in self.networks:  # which other jobs of this process may keep
-                forget_winograd(network.extractor)
-
-    def _run(
-        self,
-        on_step: Callable[[Step], None],
-        should_stop: Callable[[], bool],
-        on_plan: Callable[[str], None],
-        keeper: Keeper | None,
-    ) -> Outcome:
+        """Through the scales that were planned; `close` follows. Raises ComputationError (not finite)."""
         saved, scales = self.saved, self.scales
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
@@ -130,6 +117,11 @@ class Transfer:
             )
         assert z is not None
         return Outcome(self._full(z, scale), history, interrupted, self.notes, self._memory(scales[-1]))
+
+    def close(self) -> None:
+        """Give back what networks made for themselves: other jobs of this process may keep the networks."""
+        for network in self.networks:
+            forget_winograd(network.extractor)
 
     def gradient(self, edge: int | None, seed: int = 0) -> tuple[Tensor, Tensor, Plan]:
         """Terms, gradient of this process's slab and the plan at the full size, at a start with seeded noise on it.

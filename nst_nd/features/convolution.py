@@ -14,7 +14,7 @@ from nst_nd import nd
 from nst_nd.borders import window, window_adjoint
 from nst_nd.boxes import whole
 from nst_nd.features.extractor import ChainStage, Extractor
-from nst_nd.features.layer import AutogradLayer, Layer
+from nst_nd.features.layer import AutogradLayer, Layer, PointwiseLayer
 from nst_nd.features.window import Cut, needed
 from nst_nd.kernels import winograd
 
@@ -215,44 +215,12 @@ class Convolution(AutogradLayer):
 
 
 @dataclass(frozen=True)
-class Rectifier(AutogradLayer):
+class Rectifier(PointwiseLayer):
     """max(x, 0) as a layer of its own, where the convolution before it is tapped."""
-
-    name: str
-    ndim: int
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """None: it is pointwise."""
-        return (0,) * self.ndim
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """One."""
-        return (1,) * self.ndim
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """One."""
-        return (1,) * self.ndim
-
-    @property
-    def border(self) -> None:
-        """It never looks beyond the ends."""
-        return
-
-    def channels(self, nc: int) -> int:
-        """As many."""
-        return nc
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """max(x, 0)."""
         return torch.relu(x if cut is None else window(x, cut.have, cut.want, cut.size, "zeros"))
-
-    @property
-    def holds_input(self) -> bool:
-        """See Layer.holds_input: it needs its output or the signs of it."""
-        return False
 
     def kept(self, *, lean: bool) -> float:
         """See Layer.kept: the output, or a byte for each of its signs."""
@@ -268,14 +236,6 @@ class Rectifier(AutogradLayer):
         slope, cut = saved
         grad = _masked(grad, slope)
         return grad if cut is None else window_adjoint(grad, cut.have, cut.want, cut.size, "zeros")
-
-    def carry(self, weight: Tensor) -> Tensor:
-        """See Layer.carry."""
-        return weight
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Rectifier:  # noqa: ARG002
-        """Nothing to move."""
-        return self
 
 
 def _outputs_in(joined: Tensor, kept: Any) -> Any:

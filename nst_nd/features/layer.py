@@ -133,6 +133,51 @@ class AutogradLayer:
 
 
 @dataclass(frozen=True)
+class PointwiseLayer(AutogradLayer):
+    """An operation on each number by itself: as large as its input, with as many channels, and nothing around it."""
+
+    name: str
+    ndim: int
+
+    @property
+    def halo(self) -> tuple[int, ...]:
+        """None."""
+        return (0,) * self.ndim
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """One."""
+        return (1,) * self.ndim
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """One."""
+        return (1,) * self.ndim
+
+    @property
+    def border(self) -> None:
+        """It never looks beyond the ends."""
+        return
+
+    @property
+    def holds_input(self) -> bool:
+        """See Layer.holds_input: its output, or less, is enough."""
+        return False
+
+    def channels(self, nc: int) -> int:
+        """As many."""
+        return nc
+
+    def carry(self, weight: Tensor) -> Tensor:
+        """See Layer.carry."""
+        return weight
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> PointwiseLayer:  # noqa: ARG002
+        """Nothing to move."""
+        return self
+
+
+@dataclass(frozen=True)
 class Pool(AutogradLayer):
     """Max or average pooling with stride = kernel."""
 

@@ -17,7 +17,7 @@ from nst_nd import nd
 from nst_nd.borders import window, window_adjoint
 from nst_nd.errors import ConfigError
 from nst_nd.features.extractor import ChainStage, Extractor
-from nst_nd.features.layer import AutogradLayer
+from nst_nd.features.layer import PointwiseLayer
 from nst_nd.features.window import Cut
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -34,45 +34,14 @@ SCALED_TO = 2.0**8
 
 
 @dataclass(frozen=True)
-class Cast(AutogradLayer):
+class Cast(PointwiseLayer):
     """The signal in another dtype; its gradient is float32 again."""
 
-    name: str
-    ndim: int
     dtype: torch.dtype
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """None: it is pointwise."""
-        return (0,) * self.ndim
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """One."""
-        return (1,) * self.ndim
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """One."""
-        return (1,) * self.ndim
-
-    @property
-    def border(self) -> None:
-        """It never looks beyond the ends."""
-        return
-
-    @property
-    def holds_input(self) -> bool:
-        """See Layer.holds_input: it does not."""
-        return False
 
     def kept(self, *, lean: bool) -> float:  # noqa: ARG002
         """See Layer.kept: nothing."""
         return 0.0
-
-    def channels(self, nc: int) -> int:
-        """As many."""
-        return nc
 
     def __call__(self, x: Tensor, cut: Cut | None = None) -> Tensor:
         """[B, C, *space], the same numbers, rounded."""
@@ -86,14 +55,6 @@ class Cast(AutogradLayer):
         """See Layer.vjp."""
         grad = grad.float()
         return grad if saved is None else window_adjoint(grad, saved.have, saved.want, saved.size, "zeros")
-
-    def carry(self, weight: Tensor) -> Tensor:
-        """See Layer.carry."""
-        return weight
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Cast:  # noqa: ARG002
-        """See Layer.to: its dtype is its own."""
-        return self
 
 
 def in_precision(extractor: Extractor, device: torch.device, precision: Precision) -> Extractor:

@@ -131,4 +131,5 @@ def test_what_was_transformed_is_given_back():
     seen = []
     transfer.run(lambda step: seen.append(any("_points" in la.__dict__ for la in layers)), lambda: False, print, None)
     assert all(seen)
+    transfer.close()
     assert not any("_points" in layer.__dict__ or "_points_back" in layer.__dict__ for layer in layers)
