@@ -245,7 +245,7 @@ def _found_moments(network: Network, style: StyleSignal, centred: bool, frame: F
     weights = {} if style.mask is None else cut.carry(style.mask, taps)
     if not centred:
         return _pass(sweep, field, weights, {}, team, with_sum=False)
-    means = {tap: m.mean for tap, m in _pass(sweep, field, weights, {}, team, with_sum=True).items()}
+    means = {tap: m.mean for tap, m in _pass(sweep, field, weights, {}, team, with_sum=True, marginal=True).items()}
     return _pass(sweep, field, weights, means, team, with_sum=True)
 
 
@@ -262,12 +262,13 @@ def _pass(
     team: Team,
     *,
     with_sum: bool,
+    marginal: bool = False,
 ) -> dict[str, Moments]:
     found: dict[str, Moments] = {}
 
     def read(tap: str, box: Box, activations: Tensor) -> None:
         weight = None if tap not in weights else Field.of(weights[tap]).read(box)
-        here = Moments.over(activations, weight, pivots.get(tap), with_sum=with_sum)
+        here = Moments.over(activations, weight, pivots.get(tap), with_sum=with_sum, marginal=marginal)
         found[tap] = found[tap] + here if tap in found else here
 
     sweep.forward(x, read, back=False)

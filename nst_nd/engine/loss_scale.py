@@ -16,7 +16,7 @@ from nst_nd.engine.objective import At, Branch
 from nst_nd.engine.team import Team
 from nst_nd.features.precision import dtype_of, scale_of
 
-# d J / d sum and d J / d outer
+# d J / d sum and d J / d outer, or its diagonal
 Slopes = tuple[Tensor | None, Tensor]
 
 
@@ -50,5 +50,6 @@ class LossScale:
         pivot = branch.pivots.get(at)
         if pivot is not None:
             reach = reach + pivot.abs().amax()
-        bound = (at_outer + at_outer.T).abs().sum(1).amax() * reach
+        rows = 2.0 * at_outer.abs() if at_outer.dim() == 1 else (at_outer + at_outer.T).abs().sum(1)
+        bound = rows.amax() * reach
         return bound if at_sum is None else bound + at_sum.abs().amax()

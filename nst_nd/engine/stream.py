@@ -24,6 +24,7 @@ from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import ALONE, Split, Team
 from nst_nd.errors import ConfigError
 from nst_nd.features.statistics import Moments
+from nst_nd.kernels.marginal import marginal_vjp
 from nst_nd.kernels.moments import moments_vjp
 
 
@@ -199,8 +200,9 @@ def _read_tap(
             values[term.name] = values[term.name] + here if term.name in values else here
     for at, terms in branch.style_at(tap).items():
         centred = any(term.statistic.centred for term in terms)
+        marginal = all(term.statistic.marginal for term in terms)
         mask = None if at not in branch.masks else _part(branch.masks[at], box, tap)
-        here_too = Moments.of(activations, mask, branch.pivots.get(at), with_sum=centred)
+        here_too = Moments.of(activations, mask, branch.pivots.get(at), with_sum=centred, marginal=marginal)
         moments[at] = moments[at] + here_too if at in moments else here_too
 
 
@@ -234,7 +236,7 @@ def _totalled(branch: Branch, values: dict[str, Tensor], moments: dict[At, Momen
 
 
 def _style(terms: Sequence[StyleTerm], m: Moments, values: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
-    """The style terms on these moments into `values`; returns d J / d sum and d J / d outer."""
+    """The style terms on these moments into `values`; returns d J / d sum and d J / d outer (or its diagonal)."""
     with torch.enable_grad():
         leaves = [m.outer.requires_grad_()] if m.sum is None else [m.outer.requires_grad_(), m.sum.requires_grad_()]
         costs = {term.name: term.weight * term.cost(m) for term in terms}
@@ -248,7 +250,8 @@ def _style_vjp(
 ) -> Tensor:
     mask = None if at not in branch.masks else _part(branch.masks[at], box, at[1]).reshape(-1)
     into = None if grad is None else grad[0].flatten(1)
-    out = moments_vjp(activations[0].flatten(1), mask, branch.pivots.get(at), *slope, into)
+    back = marginal_vjp if slope[1].dim() == 1 else moments_vjp
+    out = back(activations[0].flatten(1), mask, branch.pivots.get(at), *slope, into)
     return out.view_as(activations) if grad is None or into is None or into.data_ptr() != grad.data_ptr() else grad
 
 

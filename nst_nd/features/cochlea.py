@@ -10,14 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.borders import window
+from nst_nd.borders import window, window_adjoint
+from nst_nd.boxes import whole
 from nst_nd.errors import ConfigError
+from nst_nd.features.bands import BandGroup, CochlearEnvelopes
 from nst_nd.features.extractor import ChainStage, Extractor
 from nst_nd.features.layer import AutogradLayer
 from nst_nd.features.window import Cut, needed
@@ -26,103 +31,11 @@ LOWEST_HZ, HIGHEST_HZ = 50.0, 18000.0
 # of half the sampling rate: the highest band ends here
 SHARE_OF_NYQUIST = 0.95
 FRAME_HZ = 400.0
-EXPONENT = 0.3
-# below this power (model units squared; a waveform's root mean square is about 64 of them) there is silence
-QUIET = 1e-4
 OCTAVES_HZ = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # of the rhythm: from a fast roll to a slow bar
 OFFSETS_S = tuple(0.03 * 2.0 ** (i / 2.0) for i in range(11))
 LEAST_RATE_HZ = 2000.0
 MOST_STEPS = 16
-
-
-@dataclass(frozen=True)
-class BandGroup:
-    """Bands of like bandwidth: kernels [2 bands, length], cosines then sines; `steps` frames make one frame."""
-
-    kernels: Tensor
-    steps: int
-
-    def envelopes(self, x: Float[Tensor, "row time"], hop: int, halo: int) -> Float[Tensor, "row band frame"]:
-        """Compressed magnitudes, the mean of `steps` frames each; frame i is centred on samples i hop .. (i+1) hop."""
-        length, own = self.kernels.shape[1], hop // self.steps
-        skip = halo - (length - own) // 2
-        frames = x[:, skip : x.shape[1] - skip].unfold(-1, length, own)
-        parts = frames @ self.kernels.T
-        cosine, sine = parts.chunk(2, dim=-1)
-        level = (cosine.square() + sine.square() + QUIET).pow(0.5 * EXPONENT)
-        # [row, frame, step, band]
-        return level.reshape(len(x), -1, self.steps, level.shape[-1]).mean(2).transpose(1, 2)
-
-
-@dataclass(frozen=True)
-class CochlearEnvelopes(AutogradLayer):
-    """[B, C, time] -> [B, rows x bands, time / hop]: envelope ** 0.3 of every band, of every channel and of their mean.
-
-    rows: the channels, and their mean where there are two or more. Silence lies beyond the ends.
-    """
-
-    name: str
-    groups: tuple[BandGroup, ...]
-    hop: int
-
-    @property
-    def halo(self) -> tuple[int, ...]:
-        """What the longest kernel sees beyond its own frame."""
-        return (max((g.kernels.shape[1] - self.hop // g.steps) // 2 for g in self.groups),)
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """The hop."""
-        return (self.hop,)
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """A frame and its halo on both sides."""
-        return (self.hop + 2 * self.halo[0],)
-
-    @property
-    def border(self) -> nd.Padding:
-        """Silence."""
-        return "zeros"
-
-    @property
-    def bands(self) -> int:
-        """Of one row."""
-        return sum(len(g.kernels) // 2 for g in self.groups)
-
-    def channels(self, nc: int) -> int:
-        """All bands of every row."""
-        return self.bands * _rows(nc)
-
-    def kept(self, *, lean: bool) -> float:  # noqa: ARG002
-        """Frames as they are multiplied, both parts, power and level, for each number that comes out."""
-        numbers = sum(g.steps * (g.kernels.shape[1] + 3 * len(g.kernels)) for g in self.groups)
-        return 1.0 + numbers / self.bands
-
-    def __call__(
-        self, x: Float[Tensor, "batch channel time"], cut: Cut | None = None
-    ) -> Float[Tensor, "batch band frame"]:
-        """See the class."""
-        if cut is None:
-            # what is left of a last frame is not looked at
-            x = nd.pad(x, self.halo, "zeros")
-            x = x[..., : (x.shape[-1] - self.extent[0]) // self.hop * self.hop + self.extent[0]]
-        else:
-            x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
-        if x.shape[1] > 1:
-            x = torch.cat([x, x.mean(1, keepdim=True)], dim=1)
-        rows = x.flatten(0, 1)
-        bands = torch.cat([g.envelopes(rows, self.hop, self.halo[0]) for g in self.groups], dim=1)
-        return bands.reshape(len(x), -1, bands.shape[-1])
-
-    def carry(self, weight: Tensor) -> Tensor:
-        """See Layer.carry."""
-        return nd.pool(weight, self.stride, "average")
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> CochlearEnvelopes:
-        """See Layer.to."""
-        return replace(self, groups=tuple(replace(g, kernels=g.kernels.to(device, dtype)) for g in self.groups))
 
 
 class _FrameLayer(AutogradLayer):
@@ -204,8 +117,8 @@ class Modulations(_FrameLayer):
         return nc // 2 * len(self.kernels)
 
     def kept(self, *, lean: bool) -> float:  # noqa: ARG002
-        """The product of the spectra, and the output."""
-        return 4.0
+        """The output; its way back needs nothing."""
+        return 1.0
 
     def __call__(self, x: Float[Tensor, "batch c2 frame"], cut: Cut | None = None) -> Float[Tensor, "batch m out"]:
         """See the class."""
@@ -213,12 +126,31 @@ class Modulations(_FrameLayer):
             x = nd.pad(x, self.halo, self.border)
         else:
             x = window(x, cut.have, needed(self, cut.want), cut.size, self.border)
-        count, length = x.shape[-1], self.kernels.shape[1]
-        envelopes = torch.fft.rfft(x[:, : x.shape[1] // 2])
-        # symmetric kernels: convolution and correlation are one
-        filters = torch.fft.rfft(self.kernels, n=count)
-        bands: Tensor = torch.fft.irfft(envelopes[:, :, None] * filters, n=count)[..., length - 1 :]
-        return bands.flatten(1, 2)
+        count = x.shape[-1]
+        envelopes = torch.fft.rfft(x[:, : x.shape[1] // 2], n=_fast(count))
+        bands: Tensor = torch.fft.irfft(envelopes[:, :, None] * self._filters(count), n=_fast(count))
+        return bands[..., self.extent[0] - 1 : count].flatten(1, 2)
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """See Layer.run."""
+        return self(x, cut), (tuple(x.shape), cut)
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp: kernels are symmetric, so what is convolved is convolved again; squares were not looked at."""
+        shape, cut = saved
+        count = grad.shape[-1] + self.extent[0] - 1
+        late = F.pad(grad, (self.extent[0] - 1, 0)).view(len(grad), shape[1] // 2, -1, count)
+        bands = torch.fft.rfft(late, n=_fast(count))
+        back: Tensor = torch.fft.irfft((bands * self._filters(count).conj()).sum(2), n=_fast(count))[..., :count]
+        size, want = (shape[2:], whole(shape[2:])) if cut is None else (cut.size, cut.want)
+        have = whole(size) if cut is None else cut.have
+        at_envelopes = window_adjoint(back, have, needed(self, want), size, self.border)
+        return torch.cat([at_envelopes, torch.zeros_like(at_envelopes)], dim=1)
+
+    def _filters(self, count: int) -> Tensor:
+        """[octave, bin], complex: convolution and correlation with symmetric kernels are one."""
+        filters: Tensor = torch.fft.rfft(self.kernels, n=_fast(count))
+        return filters
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Modulations:
         """See Layer.to."""
@@ -333,8 +265,9 @@ def _group(centres: Sequence[float], widths: Sequence[float], rate: float, hop: 
     return BandGroup(kernels.flatten(0, 1).float(), steps)
 
 
-def _rows(nc: int) -> int:
-    return nc + (nc > 1)
+def _fast(count: int) -> int:
+    """The least length of count or more whose transform is fast: a prime takes three times as long."""
+    return int(next_fast_len(count, real=True))
 
 
 def _odd(length: float) -> int:

@@ -18,8 +18,10 @@ from nst_nd.errors import InputError
 
 # of the kernel, at most: 11 Hz apart at 44.1 kHz
 LONGEST = 4095
-# a block of the fast convolution is at least so many times the kernel
-BLOCKS = 4
+# a block of the fast convolution is at least so many times the kernel: the kernel's share of it is lost
+BLOCKS = 16
+# and so many are transformed at a time, by all threads
+AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,14 @@ class Shaping:
         step = block - taps + 1
         spectrum = torch.fft.rfft(self.kernel.to(x), n=block)
         out = torch.empty_like(x)
-        for start in range(0, length, step):
-            stop = min(length, start + step)
-            low, high = max(0, start - self.reach), min(length, start - self.reach + block)
-            piece = x.new_zeros(*x.shape[:-1], block)
-            piece[..., low - (start - self.reach) : high - (start - self.reach)] = x[..., low:high]
-            filtered = torch.fft.irfft(torch.fft.rfft(piece) * spectrum, n=block)
-            out[..., start:stop] = filtered[..., taps - 1 : taps - 1 + stop - start]
+        for start in range(0, length, AT_ONCE * step):
+            count = min(AT_ONCE, -(-(length - start) // step))
+            low, stop = start - self.reach, min(length, start + count * step)
+            first, last = max(0, low), min(length, low + count * step + taps - 1)
+            piece = x.new_zeros(*x.shape[:-1], count * step + taps - 1)
+            piece[..., first - low : last - low] = x[..., first:last]
+            filtered = torch.fft.irfft(torch.fft.rfft(piece.unfold(-1, block, step)) * spectrum, n=block)
+            out[..., start:stop] = filtered[..., taps - 1 :].flatten(-2)[..., : stop - start]
         return out
 
     def mirrored(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel time"]:

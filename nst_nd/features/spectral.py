@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.borders import window
+from nst_nd.borders import window, window_adjoint
+from nst_nd.boxes import whole
 from nst_nd.errors import ConfigError
 from nst_nd.features.layer import AutogradLayer
 from nst_nd.features.window import Cut, needed
@@ -91,8 +92,8 @@ class Spectrogram(AutogradLayer):
         return "zeros" if any(self.halo) else None
 
     def kept(self, *, lean: bool) -> float:  # noqa: ARG002
-        """Frames, complex spectrum, its parts, power and magnitude."""
-        return 8.0 * (self.window.numel() // 2 + 1) / self.channels(1)
+        """The complex spectrum and the magnitudes."""
+        return 1.0 + 2.0 * (self.window.numel() // 2 + 1) / self.channels(1)
 
     def channels(self, nc: int) -> int:
         """A bin each, or a band, or two parts of each bin."""
@@ -103,19 +104,57 @@ class Spectrogram(AutogradLayer):
         self, x: Float[Tensor, "batch channel time"], cut: Cut | None = None
     ) -> Float[Tensor, "batch bins frame"]:
         """See the class."""
+        return self._read(self._spectrum(x, cut))[0]
+
+    def run(self, x: Tensor, cut: Cut | None = None, *, lean: bool = False) -> tuple[Tensor, Any]:  # noqa: ARG002
+        """See Layer.run."""
+        spectrum = self._spectrum(x, cut)
+        out, magnitude = self._read(spectrum)
+        return out, (spectrum, magnitude, tuple(x.shape), cut)
+
+    def vjp(self, saved: Any, grad: Tensor) -> Tensor:
+        """See Layer.vjp: the gradient's spectrum back through the real transform, frames added where they overlap."""
+        spectrum, magnitude, shape, cut = saved
+        frames = self._spectrum_vjp(self._read_vjp(spectrum, magnitude, grad))
+        size = shape[2:] if cut is None else cut.size
+        need = needed(self, whole((frames.shape[-2],)) if cut is None else cut.want)
+        have = whole(size) if cut is None else cut.have
+        joined = overlap_added(frames, self.hop)
+        return window_adjoint(joined, have, need, size, "zeros")
+
+    def _spectrum(self, x: Tensor, cut: Cut | None) -> Tensor:
+        """[B, C, frame, bin], complex."""
         if cut is None:
             x = nd.pad(x, self.halo, "zeros")
         else:
             x = window(x, cut.have, needed(self, cut.want), cut.size, "zeros")
         frames = x.unfold(-1, self.window.numel(), self.hop)
-        spectrum = torch.fft.rfft(frames * self.window) / self.window.sum()
+        spectrum: Tensor = torch.fft.rfft(frames * (self.window / self.window.sum()))
+        return spectrum
+
+    def _spectrum_vjp(self, grad: Tensor) -> Tensor:
+        """[B, C, frame, time] from what J says of both parts; irfft counts the bins between the ends twice."""
+        grad[..., 1:-1] *= 0.5
+        frames: Tensor = torch.fft.irfft(grad, norm="forward")
+        return frames.mul_(self.window / self.window.sum())
+
+    def _read(self, spectrum: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, C channels, frame], and the magnitudes [B, C, frame, band] that they were made from."""
         if self.scale == "complex":
-            parts = torch.cat([spectrum.real, spectrum.imag], dim=-1)
-        else:
-            power = spectrum.real.square() + spectrum.imag.square()
-            power = power if self.bank is None else power @ self.bank.T
-            parts = torch.log1p((power + (EPSILON * self.floor) ** 2).sqrt() / self.floor)
-        return parts.transpose(-1, -2).flatten(1, 2)
+            return torch.cat([spectrum.real, spectrum.imag], dim=-1).transpose(-1, -2).flatten(1, 2), None
+        power = spectrum.real.square() + spectrum.imag.square()
+        power = power if self.bank is None else power @ self.bank.T
+        magnitude = (power + (EPSILON * self.floor) ** 2).sqrt()
+        return torch.log1p(magnitude / self.floor).transpose(-1, -2).flatten(1, 2), magnitude
+
+    def _read_vjp(self, spectrum: Tensor, magnitude: Tensor | None, grad: Tensor) -> Tensor:
+        """[B, C, frame, bin], complex: d J / d real parts, and i times d J / d imaginary parts."""
+        grad = grad.reshape(*spectrum.shape[:2], -1, grad.shape[-1]).transpose(-1, -2)
+        if magnitude is None:
+            return torch.complex(*(part.contiguous() for part in grad.chunk(2, dim=-1)))
+        # of the logarithm, then of the root, whose 1/2 and the square's 2 cancel
+        slope = grad / (magnitude + self.floor).mul_(magnitude)
+        return spectrum * (slope if self.bank is None else slope @ self.bank)
 
     def carry(self, weight: Tensor) -> Tensor:
         """See Layer.carry."""
@@ -125,6 +164,17 @@ class Spectrogram(AutogradLayer):
         """See Layer.to."""
         bank = None if self.bank is None else self.bank.to(device, dtype)
         return replace(self, window=self.window.to(device, dtype), bank=bank)
+
+
+def overlap_added(frames: Float[Tensor, "*rows frame length"], hop: int) -> Float[Tensor, "*rows time"]:
+    """The transpose of cutting a signal into frames a hop apart: [(frames - 1) hop + length], added up."""
+    count, length = frames.shape[-2:]
+    shifts = -(-length // hop)
+    out = frames.new_zeros(*frames.shape[:-2], count + shifts - 1, hop)
+    for shift in range(shifts):
+        part = frames[..., shift * hop : (shift + 1) * hop]
+        out[..., shift : shift + count, : part.shape[-1]] += part
+    return out.flatten(-2)[..., : (count - 1) * hop + length]
 
 
 def mel_bank(bins: int, mels: int, rate: float) -> Float[Tensor, "mel bin"]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nst_nd import nd
 from nst_nd.errors import ConfigError, InputError
+from nst_nd.kernels.marginal import marginal_moments
 from nst_nd.kernels.moments import moments
 
 StatisticName = Literal["gram", "covariance", "correlation", "mean_std", "levels", "log_std", "log_moments"]
@@ -30,7 +31,8 @@ class Moments:
     """Additive first and second moments of features over positions, in float64.
 
     count: sum of weights. sum: [C] of w (f - pivot), None where nobody asked for it. outer: [C, C] of
-    w (f - pivot)(f - pivot)^T. pivot: [C], fixed beforehand and the same in everything that is added; None means 0.
+    w (f - pivot)(f - pivot)^T, or, marginal, its diagonal alone: [C], for what is read off each channel by itself.
+    pivot: [C], fixed beforehand and the same in everything that is added; None means 0.
     It keeps variances exact: without one, float32 loses (mean / sd)^2 times 6e-8 of them.
     """
 
@@ -47,18 +49,26 @@ class Moments:
         pivot: Float[Tensor, " channel"] | None = None,
         *,
         with_sum: bool = True,
+        marginal: bool = False,
     ) -> Moments:
         """Moments of activations [1, C, *space], each position weighted by weight [1, 1, *space]."""
         flat = None if weight is None else weight.reshape(-1)
-        count, total, outer = moments(activations[0].flatten(1), flat, pivot, with_sum=with_sum)
+        sums = marginal_moments if marginal else moments
+        count, total, outer = sums(activations[0].flatten(1), flat, pivot, with_sum=with_sum)
         return cls(count, total, outer, pivot)
 
     @classmethod
     def over(
-        cls, activations: Tensor, weight: Tensor | None = None, pivot: Tensor | None = None, *, with_sum: bool = True
+        cls,
+        activations: Tensor,
+        weight: Tensor | None = None,
+        pivot: Tensor | None = None,
+        *,
+        with_sum: bool = True,
+        marginal: bool = False,
     ) -> Moments:
         """`of` for a part that was cut out of a larger array: brought into one piece first, channels innermost."""
-        return cls.of(nd.channels_last(activations), weight, pivot, with_sum=with_sum)
+        return cls.of(nd.channels_last(activations), weight, pivot, with_sum=with_sum, marginal=marginal)
 
     def totalled(self, total: Callable[[Tensor], Tensor]) -> Moments:
         """The moments of all processes together; total: sums a tensor over them."""
@@ -80,6 +90,16 @@ class Moments:
         """[C], the pivot included."""
         mean = self._sum / self.count
         return mean if self.pivot is None else mean + self.pivot
+
+    @property
+    def squares(self) -> Tensor:
+        """[C], the diagonal of outer."""
+        return self.outer if self.outer.dim() == 1 else self.outer.diagonal()
+
+    @property
+    def variance(self) -> Tensor:
+        """[C], with the mean removed."""
+        return self.squares / self.count - (self._sum / self.count).square()
 
     @property
     def _sum(self) -> Tensor:
@@ -114,14 +134,14 @@ def correlation_of(m: Moments) -> Float[Tensor, "channel channel"]:
 
 def mean_std_of(m: Moments) -> Float[Tensor, " both"]:
     """[2 C], the channels' means, then their standard deviations (Huang & Belongie 2017, arXiv 1703.06868)."""
-    variance = covariance_of(m).diagonal()
-    alive = variance > CONSTANT * m.outer.diagonal().max() / m.count
+    variance = m.variance
+    alive = variance > CONSTANT * m.squares.max() / m.count
     return torch.cat([m.mean, torch.where(alive, torch.where(alive, variance, 1.0).sqrt(), 0.0)])
 
 
 def log_std_of(m: Moments) -> Float[Tensor, " channel"]:
     """[C], natural logarithms of the channels' standard deviations, LOG_FLOOR below all."""
-    return 0.5 * (covariance_of(m).diagonal().clamp_min(0.0) + LOG_FLOOR).log()
+    return 0.5 * (m.variance.clamp_min(0.0) + LOG_FLOOR).log()
 
 
 def log_moments_of(m: Moments) -> Float[Tensor, " three"]:
@@ -148,22 +168,23 @@ class Statistic:
     """A statistic that can be read off additive moments.
 
     centred: it removes the mean, so it wants a pivot and the sum. logarithmic: its entries are ratios already, and are
-    compared as they are; see style_cost.
+    compared as they are; see style_cost. marginal: it looks at each channel by itself, so marginal moments are enough.
     """
 
     name: StatisticName
     read: Callable[[Moments], Tensor]
     centred: bool
     logarithmic: bool = False
+    marginal: bool = False
 
 
 STATISTICS: dict[StatisticName, Statistic] = {
     "gram": Statistic("gram", gram_of, centred=False),
     "covariance": Statistic("covariance", covariance_of, centred=True),
     "correlation": Statistic("correlation", correlation_of, centred=True),
-    "mean_std": Statistic("mean_std", mean_std_of, centred=True),
-    "levels": Statistic("levels", mean_std_of, centred=True, logarithmic=True),
-    "log_std": Statistic("log_std", log_std_of, centred=True, logarithmic=True),
+    "mean_std": Statistic("mean_std", mean_std_of, centred=True, marginal=True),
+    "levels": Statistic("levels", mean_std_of, centred=True, logarithmic=True, marginal=True),
+    "log_std": Statistic("log_std", log_std_of, centred=True, logarithmic=True, marginal=True),
     "log_moments": Statistic("log_moments", log_moments_of, centred=True, logarithmic=True),
 }
 

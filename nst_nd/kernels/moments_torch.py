@@ -31,7 +31,7 @@ def moments(
     total = features.new_zeros(channels, dtype=torch.float64) if with_sum else None
     outer = features.new_zeros(channels, channels, dtype=torch.float64)
     for start in range(0, positions, BLOCK):
-        block = _at_least_float32(features[:, start : start + BLOCK])
+        block = at_least_float32(features[:, start : start + BLOCK])
         if pivot is not None:
             block = block - pivot[:, None].to(block)
         weighted = block if weight is None else block * weight[start : start + BLOCK].to(block)
@@ -74,5 +74,6 @@ def moments_vjp(
     return grad if into is None else into.add_(grad)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """x, or x in float32 where it has 16 bits."""
     return x.float() if x.dtype.itemsize < torch.float32.itemsize else x

@@ -8,7 +8,8 @@ import torch
 
 from nst_nd import STATISTICS, Moments
 from nst_nd.errors import ConfigError
-from nst_nd.features.cochlea import EXPONENT, OCTAVES_HZ, QUIET, cochlea, modulation_kernels
+from nst_nd.features.bands import EXPONENT, QUIET
+from nst_nd.features.cochlea import OCTAVES_HZ, cochlea, modulation_kernels
 
 RATES = (8000.0, 22050.0, 44100.0, 96000.0)
 BANDS = 24

@@ -62,6 +62,12 @@ BUILDERS = {
     "complex spectrogram": lambda nc, ndim: spectrogram_network(
         nc, ndim, ExtractorSettings(name="spectrogram", window=16, hop=4, widths=(1, 5), filters=6, scale="complex")
     ),
+    "mel spectrogram": lambda nc, ndim: spectrogram_network(
+        nc,
+        ndim,
+        ExtractorSettings(name="spectrogram", window=64, hop=24, widths=(1, 5), filters=6, scale="mel"),
+        8000.0,
+    ),
     "cochlea": lambda nc, ndim: cochlea(nc, 2000.0, 3),
     "pool between": pool_between,
     "module": module,
@@ -73,6 +79,7 @@ ONLY = {
     "spectrogram": (1,),
     "cochlea": (1,),
     "complex spectrogram": (1,),
+    "mel spectrogram": (1,),
     "vgg19, slice by slice": (3,),
     "random, in a plane": (3,),
 }

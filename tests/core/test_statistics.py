@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nst_nd import STATISTICS, Moments, gram, vgg19
 from nst_nd.errors import InputError
+from nst_nd.kernels import marginal
 from nst_nd.kernels.moments import moments_vjp
 from nst_nd.kernels.moments_torch import BLOCK
 
@@ -56,6 +57,20 @@ def test_a_mask_and_its_complement_add_up(ndim):
     assert_same(Moments.of(x, inside) + Moments.of(x, 1.0 - inside), whole)
     chosen = table(x)[:, inside.flatten().numpy() > 0]
     np.testing.assert_allclose(Moments.of(x, inside).outer.numpy(), chosen @ chosen.T, atol=1e-12)
+
+
+def test_marginal_moments_of_16_bits_are_summed_in_float32():
+    x = signal(1, 4, size=(999,), dtype=torch.float32)
+    for dtype, exact in ((torch.bfloat16, 1e-2), (torch.float16, 1e-3)):
+        f = x[0].to(dtype)
+        found = marginal.marginal_moments(f, None, None)[2]
+        torch.testing.assert_close(found, f.double().square().sum(1), rtol=1e-6, atol=0.0)
+        at = torch.linspace(0.1, 1.0, 4).double()
+        for into in (None, torch.ones_like(f)):
+            wanted = 2.0 * at[:, None] * f.double() + (0.0 if into is None else 1.0)
+            back = marginal.marginal_vjp(f, None, None, None, at, into)
+            assert back.dtype == dtype
+            torch.testing.assert_close(back.double(), wanted, rtol=exact, atol=exact)
 
 
 def test_more_positions_than_a_block():
@@ -139,11 +154,28 @@ def test_vgg_sees_a_repeated_signal_as_the_signal():
             assert relative(gram(theirs[tap]), gram(ours[tap])) < 1e-5
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", [name for name, statistic in STATISTICS.items() if statistic.marginal])
+@every_ndim
+def test_the_diagonal_is_enough_for_marginal_statistics(ndim, name, masked, monkeypatch):
+    monkeypatch.setattr(marginal, "CACHED", 20)  # many blocks
+    x, w = signal(ndim, 3), weights(ndim) if masked else None
+    pivot = torch.linspace(-1.0, 1.0, 3, dtype=torch.float64)
+    own, full = Moments.of(x, w, pivot, marginal=True), Moments.of(x, w, pivot)
+    torch.testing.assert_close(own.outer, full.outer.diagonal())
+    for ours, theirs in ((own.count, full.count), (own.sum, full.sum)):
+        torch.testing.assert_close(ours, theirs)
+    read = STATISTICS[name].read
+    torch.testing.assert_close(read(own), read(full), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(read(own + own), read(full + full), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("layout", ["plain", "channels innermost", "strided"])
 @pytest.mark.parametrize("with_into", [False, True])
 @pytest.mark.parametrize("pivoted", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_moments_vjp_is_autograds(weighted, pivoted, with_into, layout):
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_moments_vjp_is_autograds(diagonal, weighted, pivoted, with_into, layout):
     x = signal(1, 5, size=(31,))
     flat = {
         "plain": x[0],
@@ -156,16 +188,17 @@ def test_moments_vjp_is_autograds(weighted, pivoted, with_into, layout):
     w = weights(1)[0, 0, :31] if weighted else None
     pivot = torch.linspace(-1.0, 1.0, 5, dtype=torch.float64) if pivoted else None
     at_sum, at_outer = signal(1, 5, size=(1,))[0, :, 0], signal(1, 5, size=(5,), seed=3)[0]
+    at_outer, back = (at_outer[0], marginal.marginal_vjp) if diagonal else (at_outer, moments_vjp)
     before = signal(1, 5, size=(31,), seed=4)[0]
     if layout == "channels innermost":
         before = before.T.contiguous().T
     for slope in (None, at_sum):
         leaf = features.detach().clone().requires_grad_()
-        m = Moments.of(leaf[None], w, pivot)
+        m = Moments.of(leaf[None], w, pivot, marginal=diagonal)
         value = (m.outer * at_outer).sum() + (0.0 if slope is None else (m.sum * slope).sum())
         (want,) = torch.autograd.grad(value, leaf)
         into = before.clone(memory_format=torch.preserve_format) if with_into else None
-        got = moments_vjp(features, w, pivot, slope, at_outer, into)
+        got = back(features, w, pivot, slope, at_outer, into)
         torch.testing.assert_close(got, want + before if with_into else want, rtol=1e-12, atol=1e-12)
         if with_into:
             assert got.data_ptr() == into.data_ptr()

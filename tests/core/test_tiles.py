@@ -21,7 +21,8 @@ from nst_nd.engine.stream import Engine, Tiling
 from nst_nd.engine.sweep import StagePlan
 from nst_nd.engine.team import Split
 from nst_nd.errors import ConfigError, InputError
-from nst_nd.features.cochlea import BandGroup, CochlearEnvelopes, Modulations, Powers, Rhythm
+from nst_nd.features.bands import BandGroup, CochlearEnvelopes
+from nst_nd.features.cochlea import Modulations, Powers, Rhythm
 from nst_nd.features.convolution import Convolution
 from nst_nd.features.costs import OutOfRange, TotalVariation
 from nst_nd.features.extractor import ChainStage, Extractor, Keep
