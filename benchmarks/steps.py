@@ -37,7 +37,8 @@ from nst_nd.nd import correlate
 
 GATE = 1e-4
 RATE = 44100
-AT_MOST = {"volume": 1.15, "ct": 1.15, "audio": 1.3}
+# a CT step also splits the iterate from what is locked, which no network knows of
+AT_MOST = {"volume": 1.15, "ct": None, "audio": 1.3}
 
 
 def samples(case: str, edge: int, length: float) -> list[Sample]:
@@ -163,12 +164,13 @@ def main() -> None:
         low, median, high = np.quantile(ratio, (0.2, 0.5, 0.8))
         print(
             f"{case}: bare {np.median(pairs[:, 0]):.3f} s, a step {np.median(pairs[:, 1]):.3f} s, ratio {median:.3f} "
-            f"(20-80 %: {low:.3f}-{high:.3f}; at most {AT_MOST[case]}); loss within {error:.0e}; {scale.plan.words()}",
+            f"(20-80 %: {low:.3f}-{high:.3f}; at most {AT_MOST[case] or 'any'}); loss within {error:.0e}; "
+            f"{scale.plan.words()}",
             flush=True,
         )
         size = "x".join(map(str, x.shape[2:]))
         values = [f"{v:.4f}" for v in (*np.median(pairs, axis=0), low, median, high)]
-        rows.append([case, size, *values, AT_MOST[case], f"{error:.1e}", machine()])
+        rows.append([case, size, *values, AT_MOST[case] or "", f"{error:.1e}", machine()])
     header = ["case", "size", "bare_s", "step_s", "q20", "median", "q80", "at_most", "loss_error", "machine"]
     save(arguments.out, header, rows)
 

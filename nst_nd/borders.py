@@ -60,7 +60,7 @@ def window_adjoint(grad: Tensor, have: Box, need: Box, size: Sequence[int], mode
     reach = _reach(have, need, size, mode)
     grad = _embedded(grad, need, reach.there)
     for axis, (low, high) in enumerate(reach.amounts, start=2):
-        grad = _folded(grad, axis, low, high, mode)
+        grad = folded(grad, axis, low, high, mode)
     return _embedded(grad, reach.kept, have)
 
 
@@ -103,10 +103,17 @@ def _continued(x: Tensor, amounts: Sequence[tuple[int, int]], mode: nd.Padding) 
     return out
 
 
-def _folded(grad: Tensor, axis: int, low: int, high: int, mode: nd.Padding) -> Tensor:
-    """The transpose of one axis of `_continued`: a view, to which what was made up has been added."""
+def folded(grad: Tensor, axis: int, low: int, high: int, mode: nd.Padding) -> Tensor:
+    """The transpose of a signal continued by `low` and `high` positions along an axis: a view, ends added in place."""
     n = grad.shape[axis] - low - high
     before, inside, after = torch.split(grad, [low, n, high], axis)
+    add_ends(inside, axis, before, after, mode)
+    return inside
+
+
+def add_ends(inside: Tensor, axis: int, before: Tensor, after: Tensor, mode: nd.Padding) -> None:
+    """Adds to `inside` what was made up before and after it along an axis, each where it had been taken from."""
+    n, low, high = inside.shape[axis], before.shape[axis], after.shape[axis]
     if mode == "replicate":
         inside.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
         inside.narrow(axis, n - 1, 1).add_(after.sum(axis, keepdim=True))
@@ -116,4 +123,3 @@ def _folded(grad: Tensor, axis: int, low: int, high: int, mode: nd.Padding) -> T
     elif mode == "circular":
         inside.narrow(axis, n - low, low).add_(before)
         inside.narrow(axis, 0, high).add_(after)
-    return inside

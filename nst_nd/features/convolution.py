@@ -14,6 +14,7 @@ from nst_nd import nd
 from nst_nd.borders import window, window_adjoint
 from nst_nd.boxes import whole
 from nst_nd.features.extractor import ChainStage, Extractor
+from nst_nd.features.faces import add_faces
 from nst_nd.features.layer import AutogradLayer, Layer, PointwiseLayer
 from nst_nd.features.window import Cut, needed
 from nst_nd.kernels import winograd
@@ -23,13 +24,15 @@ class _Kept(NamedTuple):
     """What a convolution of stride 1 leaves for its way back: weights are constants, so its input is not needed.
 
     slope: see _masked; None without a rectifier. amount: zeros that the convolution itself put around. cut: what was
-    made of a tile, or of a signal with a border of another kind, before it. thick: it went Winograd's way.
+    made of a tile, or of a signal with a border of another kind, before it. thick: it went Winograd's way. faces: the
+    signal was whole and had a border of another kind, whose way back is that of `features/faces.py`.
     """
 
     slope: Tensor | None
     amount: tuple[int, ...]
     cut: Cut | None
     thick: bool = False
+    faces: bool = False
 
 
 def _masked(grad: Tensor, slope: Tensor) -> Tensor:
@@ -127,6 +130,7 @@ class Convolution(AutogradLayer):
         if not self._plain:
             return super().run(x, cut, lean=lean)
         amount, thick = self.halo, cut is None and self._thick(x)
+        faces = cut is None and self.border not in (None, "zeros") and self._has_faces(x)
         if cut is None and self.border not in (None, "zeros"):
             cut = Cut(whole(x.shape[2:]), whole(x.shape[2:]), tuple(x.shape[2:]))
         if cut is not None:
@@ -138,7 +142,7 @@ class Convolution(AutogradLayer):
         else:
             y = _correlated(x, self.weight, self.bias, amount, self.dilation, self.rectify)
         slope = None if not self.rectify else nd.signs(y) if lean else y
-        return y, _Kept(slope, amount, cut, thick)
+        return y, _Kept(slope, amount, cut, thick, faces)
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp: a convolution with the kernel reversed."""
@@ -147,15 +151,26 @@ class Convolution(AutogradLayer):
         if saved.slope is not None:
             grad = _masked(grad, saved.slope)
         amount = tuple(e - 1 - a for e, a in zip(self.extent, saved.amount, strict=True))
-        grad = nd.channels_last(grad)
+        amount = self.halo if saved.faces else amount
+        at_output = nd.channels_last(grad)
         if saved.thick:
-            grad = winograd.correlate(grad, self._points_back, None, amount, rectify=False)
+            grad = winograd.correlate(at_output, self._points_back, None, amount, rectify=False)
         else:
-            grad = _correlated(grad, self._reversed, None, amount, self.dilation, False)
+            grad = _correlated(at_output, self._reversed, None, amount, self.dilation, False)
+        if saved.faces:
+            add_faces(grad, at_output, self._turned(), self.padding, self._at_faces)
+            return grad
         if saved.cut is None:
             return grad
         have, want, size = saved.cut
         return window_adjoint(grad, have, needed(self, want), size, self.padding)
+
+    def _has_faces(self, x: Tensor) -> bool:
+        """Whether a border's way back can be made face by face."""
+        return all(d == 1 for d in self.dilation) and all(n >= h for n, h in zip(x.shape[2:], self.halo, strict=True))
+
+    def _at_faces(self, grad: Tensor, kernel: Tensor, amount: Sequence[int]) -> Tensor:
+        return _correlated(grad, nd.channels_last(kernel), None, amount, self.dilation, False)
 
     @property
     def _plain(self) -> bool:
@@ -238,11 +253,6 @@ class Rectifier(PointwiseLayer):
         return grad if cut is None else window_adjoint(grad, cut.have, cut.want, cut.size, "zeros")
 
 
-def _outputs_in(joined: Tensor, kept: Any) -> Any:
-    """What a branch leaves, with its output as a part of what was joined."""
-    return kept._replace(slope=joined) if isinstance(kept, _Kept) and kept.slope is not None else kept
-
-
 @dataclass(frozen=True)
 class MultiWidth(AutogradLayer):
     """Convolutions of several widths, each with its ReLU, side by side on one input; their channels are joined.
@@ -304,14 +314,17 @@ class MultiWidth(AutogradLayer):
         runs = [branch.run(x, cut, lean=lean) for branch in self.branches]
         joined = nd.channels_last(torch.cat([y for y, _ in runs], dim=1))
         saved = [kept for _, kept in runs]
-        if not lean:  # the branches' own outputs go: what is joined has them too
-            saved = [_outputs_in(part, kept) for part, kept in zip(self._parts(joined), saved, strict=True)]
-        return joined, saved
+        if lean or not all(isinstance(kept, _Kept) and kept.slope is not None for kept in saved):
+            return joined, (None, saved)
+        # the branches' own outputs go: what is joined has them too, and is one piece of memory
+        return joined, (joined, [kept._replace(slope=None) for kept in saved])
 
     def vjp(self, saved: Any, grad: Tensor) -> Tensor:
         """See Layer.vjp: the branches' together."""
+        slope, branches = saved
+        grad = grad if slope is None else _masked(grad, slope)
         total: Tensor | None = None
-        for branch, part, kept in zip(self.branches, self._parts(grad), saved, strict=True):
+        for branch, part, kept in zip(self.branches, self._parts(grad), branches, strict=True):
             here = branch.vjp(kept, nd.channels_last(part))
             total = here if total is None else total.add_(here)
         assert total is not None
