@@ -36,6 +36,9 @@ def patches(
     per_file: Annotated[
         int | None, typer.Option("--per-file", min=1, help="Patches of a unit from one file; any number if absent.")
     ] = None,
+    inside: Annotated[
+        bool, typer.Option("--inside", help="Leave out patches that reach beyond the ends of a signal.")
+    ] = False,
     maximise: Annotated[bool, typer.Option("--maximise", help="Also make an input that excites each unit.")] = False,
     steps: Annotated[int, typer.Option("--steps", min=1, max=100_000, help="Of --maximise, for each unit.")] = 200,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of --maximise.")] = 0,
@@ -91,7 +94,7 @@ def patches(
     files = collect(inputs, exclude=(output, sidecar_of(output)) if overwrite else ())
     given = {"preset": preset and preset.value, "device": device, "max_memory": max_memory, "extractor": network}
     settings = _settings(config, sets, given, files[0])
-    query = Query(layer, wanted, top, per_file, strict)
+    query = Query(layer, wanted, top, per_file, inside, maximise, strict)
     options = ReadOptions(cast("sample.Kind | None", kind and kind.value), rate, channels)
     silent = quiet or as_json
     try:

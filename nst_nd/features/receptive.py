@@ -45,6 +45,13 @@ class ReceptiveField:
         """The part of `box` that lies within the signal."""
         return tuple(overlap(span, Span(0, n)) for span, n in zip(self.box(position, size), size, strict=True))
 
+    def inside(self, tap: Sequence[int], size: Sequence[int]) -> Box:
+        """The positions of a tap of size `tap` whose field lies within a signal of `size`; there may be none."""
+        if self.extent is None:
+            return whole(tap)
+        axes = zip(self.halo, self.extent, self.stride, tap, size, strict=True)
+        return tuple(overlap(Span(-(-h // s), (n - e + h) // s + 1), Span(0, last)) for h, e, s, last, n in axes)
+
     def reach(self, size: Sequence[int]) -> tuple[int, ...]:
         """Positions of a tap of `size`, per axis, up to which two of them see something in common."""
         if self.extent is None:

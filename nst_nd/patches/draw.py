@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd.boxes import size_of
+from nst_nd.domains.domain import FULL_SCALE
 from nst_nd.io import stem_of
-from nst_nd.patches.found import Found, Patch, Synthetic
+from nst_nd.patches.found import Found, Patch
 from nst_nd.patches.views import View
 from nst_nd.sidecar import shown
 
@@ -30,18 +31,59 @@ INK, FAINT, BEYOND, HATCH = "#1a1a1a", "#666666", "#e4e4e4", "#c4c4c4"
 LINE = "#33658a"
 # letters of a file's name under a patch
 NAME = 15
-# values of volumes without a window that are drawn from black to white
-SHARES = (1.0, 99.0)
 PLANES = ("i j", "i k", "j k")
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """What stands in one place of a row."""
+    """What stands in one place of a row. low, high: values of volumes that are black and white. made: not found."""
 
     view: View
     activation: float
     words: str
+    low: float
+    high: float
+    made: bool = False
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Inches: of a place, and of the whole. planes: places below each other for one patch."""
+
+    wide: float
+    planes: int
+    columns: int
+    rows: int
+    made: bool
+    traces: bool
+
+    @property
+    def row(self) -> float:
+        """Of a unit."""
+        return self.planes * (CELL + GAP) + CAPTION
+
+    @property
+    def width(self) -> float:
+        """At least as wide as the words on top."""
+        return max(4.6, LEFT + self.columns * (self.wide + GAP) + 2 * GAP * self.made + GAP)
+
+    @property
+    def height(self) -> float:
+        """With the words on top, and ticks under traces."""
+        return TOP + self.rows * self.row + FOOT + TICKS * self.traces
+
+    def left(self, column: int) -> float:
+        """Of a place; what was made stands a little apart."""
+        return LEFT + column * (self.wide + GAP) + 2 * GAP * (self.made and column > 0)
+
+    def top(self, row: int) -> float:
+        """Of the places of a unit, from below; captions are over traces, under pictures."""
+        return self.height - TOP - row * self.row - CAPTION * self.traces
+
+    def box(self, row: int, column: int, plane: int) -> tuple[float, float, float, float]:
+        """For Figure.add_axes."""
+        low = self.top(row) - plane * (CELL + GAP) - CELL
+        return self.left(column) / self.width, low / self.height, self.wide / self.width, CELL / self.height
 
 
 def figure_of(found: Found) -> Figure:
@@ -49,54 +91,60 @@ def figure_of(found: Found) -> Figure:
     from matplotlib.figure import Figure
 
     rows = {unit: _cells(found, unit) for unit in found.patches}
-    made = bool(found.synthetic)
-    columns = made + max([1, *(len(several) for several in found.patches.values())])
-    planes = len(PLANES) if found.kind == "volume" else 1
     traces = found.kind in ("audio", "ecg")
-    wide, high = (TRACE_WIDTH if traces else CELL), CELL
-    row = planes * (high + GAP) + CAPTION
-    ticks = TICKS if traces else 0.0
-    width = max(4.2, LEFT + columns * (wide + GAP) + made * 2 * GAP + GAP)
-    height = TOP + len(rows) * row + FOOT + ticks
-    figure = Figure(figsize=(width, height))
-    figure.text(0.12 / width, 1 - 0.24 / height, _title(found), fontsize=9, color=INK, va="center")
-    figure.text(0.12 / width, 1 - 0.42 / height, _subtitle(found), fontsize=6.5, color=FAINT, va="center")
+    columns = max(1, *(len(cells) for cells in rows.values()))
+    planes = len(PLANES) if found.kind == "volume" else 1
+    sheet = _Sheet(TRACE_WIDTH if traces else CELL, planes, columns, len(rows), bool(found.synthetic), traces)
+    figure = Figure(figsize=(sheet.width, sheet.height))
+    _words(figure, sheet, 0.12, sheet.height - 0.24, _title(found), 9)
+    _words(figure, sheet, 0.12, sheet.height - 0.42, _subtitle(found), 6.5, FAINT)
     draw = _drawer(found)
-    for number, (unit, cells) in enumerate(rows.items()):
-        top = height - TOP - number * row
-        middle = (top - planes * (high + GAP) / 2) / height
-        figure.text(0.12 / width, middle, f"unit\n{unit}", fontsize=8, color=INK, va="center")
-        if not any(cells):
-            figure.text(LEFT / width, middle, "no input excites it", fontsize=8, color=FAINT, va="center")
+    for row, (unit, cells) in enumerate(rows.items()):
+        middle = sheet.top(row) - planes * (CELL + GAP) / 2
+        _words(figure, sheet, 0.12, middle, f"unit\n{unit}", 8)
+        if not cells:
+            _words(figure, sheet, LEFT, middle, "no input excites it", 8, FAINT)
         for column, cell in enumerate(cells):
-            if cell is None:
-                continue
-            left = LEFT + column * (wide + GAP) + (made and column > 0) * 2 * GAP
-            boxes = [
-                ((left) / width, (top - (n + 1) * (high + GAP)) / height, wide / width, high / height)
-                for n in range(planes)
-            ]
-            axes = [figure.add_axes(box) for box in boxes]
-            draw(axes, cell.view, unit, column == 0 or (made and column == 1))
-            if traces:
-                axes[0].tick_params(labelbottom=number == len(rows) - 1)
-            under = (top - planes * (high + GAP) - 0.03) / height
-            colour = INK if column or not made else LINE
-            figure.text(left / width, under, f"{cell.activation:.4g}", fontsize=6, color=colour, va="top")
-            figure.text(left / width, under - 0.1 / height, cell.words, fontsize=5, color=FAINT, va="top")
+            axes = [figure.add_axes(sheet.box(row, column, plane)) for plane in range(planes)]
+            draw(axes, cell, unit, column == int(sheet.made) or (cell.made and column == 0))
+            axes[0].tick_params(labelbottom=traces and row == len(rows) - 1)
+            _caption(figure, sheet, row, column, cell)
     if traces:
-        figure.text(LEFT / width, 0.1 / height, "time in s from the start of the field", fontsize=6.5, color=FAINT)
+        _words(figure, sheet, LEFT, 0.13, "time in s from the start of the receptive field", 6.5, FAINT)
     return figure
 
 
-def _cells(found: Found, unit: int) -> list[_Cell | None]:
-    patches: list[_Cell | None] = [
-        _Cell(patch.view, patch.activation, _where(found, patch)) for patch in found.patches[unit]
-    ]
-    if not found.synthetic:
-        return patches
-    made: Synthetic | None = found.synthetic.get(unit)
-    return [None if made is None else _Cell(made.view, made.activation, "made for it"), *patches]
+def _caption(figure: Figure, sheet: _Sheet, row: int, column: int, cell: _Cell) -> None:
+    left, colour = sheet.left(column), LINE if cell.made else INK
+    number = f"{cell.activation:.4g}"
+    if sheet.traces:
+        _words(figure, sheet, left, sheet.top(row) + 0.08, number, 6, colour)
+        _words(figure, sheet, left + 0.36, sheet.top(row) + 0.08, cell.words, 5, FAINT)
+    else:
+        under = sheet.top(row) - sheet.planes * (CELL + GAP) + GAP
+        _words(figure, sheet, left, under - 0.08, number, 6, colour)
+        _words(figure, sheet, left, under - 0.18, cell.words, 5, FAINT)
+
+
+def _words(figure: Figure, sheet: _Sheet, x: float, y: float, words: str, size: float, colour: str = INK) -> None:
+    """At inches from the left and from below."""
+    figure.text(x / sheet.width, y / sheet.height, words, fontsize=size, color=colour, va="center")
+
+
+def _cells(found: Found, unit: int) -> list[_Cell]:
+    made = found.synthetic.get(unit)
+    best = found.patches[unit]
+    cells = []
+    if made is not None:
+        cells = [_Cell(made.view, made.activation, "made for it", *_limits(best[0] if best else None, found), True)]
+    return cells + [_Cell(p.view, p.activation, _where(found, p), *_limits(p, found)) for p in best]
+
+
+def _limits(patch: Patch | None, found: Found) -> tuple[float, float]:
+    """The values that a file's mapping brings to the ends of the model's range."""
+    scaling = found.scaling if patch is None else patch.scaling
+    half, middle = FULL_SCALE / 2.0 / float(scaling.gain[0]), float(scaling.offset[0])
+    return middle - half, middle + half
 
 
 def _where(found: Found, patch: Patch) -> str:
@@ -114,13 +162,17 @@ def _name(file: Path) -> str:
 
 def _title(found: Found) -> str:
     label = found.watched.extractor.name.partition("(")[0]
-    return f"{found.watched.tap} of {label}: what excites its units most"
+    return f"{found.watched.layer} of {label}: what excites its units most"
 
 
 def _subtitle(found: Found) -> str:
     used = found.inputs - len(found.skipped)
     clipped = any(patch.clipped for several in found.patches.values() for patch in several)
-    parts = [f"receptive field {field_words(found)}", f"{used} input{'s' * (used != 1)}", "activation under each patch"]
+    parts = [
+        f"receptive field {field_words(found)}",
+        f"{used} input{'s' * (used != 1)}",
+        "the larger number is the activation",
+    ]
     return "; ".join(parts) + ("; * reaches beyond the signal, hatched" if clipped else "")
 
 
@@ -136,7 +188,7 @@ def field_words(found: Found) -> str:
 
 
 # (axes of a cell, what it shows, its unit, whether it begins a row)
-_Drawer = Callable[[Sequence["Axes"], View, int, bool], None]
+_Drawer = Callable[[Sequence["Axes"], _Cell, int, bool], None]
 
 
 def _drawer(found: Found) -> _Drawer:
@@ -147,18 +199,9 @@ def _drawer(found: Found) -> _Drawer:
     return _trace(found)
 
 
-def _views(found: Found, unit: int | None = None) -> Iterator[View]:
-    for number, several in found.patches.items():
-        if unit in (None, number):
-            yield from (patch.view for patch in several)
-    for number, made in found.synthetic.items():
-        if unit in (None, number):
-            yield made.view
-
-
-def _image(axes: Sequence[Axes], shown_view: View, unit: int, first: bool) -> None:
+def _image(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
     del unit, first
-    (picture,) = shown_view
+    (picture,) = cell.view
     _bare(axes[0])
     beyond: NDArray[np.bool_] = np.isnan(picture.max(axis=-1))
     colours = np.repeat(picture, 3, axis=-1) if picture.shape[-1] != 3 else picture
@@ -167,31 +210,28 @@ def _image(axes: Sequence[Axes], shown_view: View, unit: int, first: bool) -> No
 
 
 def _volume(found: Found) -> _Drawer:
-    """Planes in mm, first axis to the right and second one up, with one scale of values and a bar."""
-    planes = [plane[np.isfinite(plane)] for several in _views(found) for plane in several]
-    values = np.concatenate(planes) if planes else np.zeros(1, np.float32)
-    low, high = found.settings.window or (float(np.percentile(values, share)) for share in SHARES)
+    """Planes in mm, first axis to the right and second one up, in the gray of their file, with bars in the first."""
     extents = [_extents(found, plane) for plane in range(len(PLANES))]
 
-    def draw(axes: Sequence[Axes], planes: View, unit: int, first: bool) -> None:
+    def draw(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
         del unit
-        for n, (place, plane) in enumerate(zip(axes, planes, strict=True)):
+        for n, (place, plane) in enumerate(zip(axes, cell.view, strict=True)):
             _bare(place)
             across, up = extents[n] or plane.shape
             place.imshow(
                 np.ma.masked_invalid(plane.T),
                 origin="lower",
                 cmap="gray",
-                vmin=low,
-                vmax=max(high, low + 1e-6),
+                vmin=cell.low,
+                vmax=cell.high,
                 extent=(0.0, across, 0.0, up),
                 interpolation="nearest",
                 aspect="equal",
             )
             if first:
                 place.set_ylabel(PLANES[n], fontsize=5, color=FAINT, labelpad=1)
-            if first and n == 0:
-                _bar(place, across, up)
+                if extents[n] is not None:
+                    _bar(place, across, up)
 
     return draw
 
@@ -227,23 +267,25 @@ def _trace(found: Found) -> _Drawer:
     step = found.first.grid.spacing[0]
     lengths = [patch.field[0].length for several in found.patches.values() for patch in several]
     seconds = max(lengths, default=1) * step
+    apart = {unit: max([_spread(cell.view[0]) for cell in _cells(found, unit)], default=1.0) for unit in found.patches}
 
-    def draw(axes: Sequence[Axes], shown_view: View, unit: int, first: bool) -> None:
-        (place,), (wave,) = axes, shown_view
-        apart = max([_spread(several[0]) for several in _views(found, unit)]) or 1.0
+    def draw(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
+        (place,), (wave,), each = axes, cell.view, apart[unit] or 1.0
         time = np.linspace(0.0, seconds, wave.shape[-1], endpoint=False)
         for channel, (low, high) in enumerate(wave):
-            level = float(np.nanmedian(low + high) / 2.0) + channel * apart
+            level = float(np.nanmedian(low + high) / 2.0) + channel * each
             place.fill_between(time, low - level, high - level, color=LINE, linewidth=0.5)
-            missing = np.isnan(low)
-            if missing.any():
-                bottom, top = -(channel + 0.5) * apart, (0.5 - channel) * apart
-                place.fill_between(time, bottom, top, where=missing, color=BEYOND, linewidth=0.0)
-        place.set(xlim=(0.0, seconds), ylim=(-(len(wave) - 0.45) * apart, 0.55 * apart), yticks=[])
+        bottom, top = (0.45 - len(wave)) * each, 0.55 * each
+        beyond = np.isnan(wave[0, 0])
+        place.fill_between(
+            time, bottom, top, where=beyond, facecolor=BEYOND, edgecolor=HATCH, hatch="//////", linewidth=0
+        )
+        place.set(xlim=(0.0, seconds), ylim=(bottom, top), yticks=[])
         place.locator_params(axis="x", nbins=3)
         place.tick_params(labelsize=5, length=2, color=FAINT, labelcolor=FAINT, pad=1)
         if first:
-            place.set_ylabel(f"{apart:.2g} {found.first.units}", fontsize=5, color=FAINT, labelpad=1)
+            how = "apart" if len(wave) > 1 else "high"
+            place.set_ylabel(f"{each:.2g} {found.first.units} {how}", fontsize=5, color=FAINT, labelpad=1)
         for spine in place.spines.values():
             spine.set(color=HATCH, linewidth=0.5)
 

@@ -22,7 +22,8 @@ class Patch:
 
     input: number of the file in the order of the search, from 0. position: of the layer. field: the receptive field
     there, in samples as the network sees them, beyond the ends of the signal too. size, grid: of the signal as
-    it is seen; file_size, file_grid: of the file, which may be sampled in another way. view: see views. scaling: of the file.
+    it is seen; file_size, file_grid: of the file, which may be sampled in another way. view: see views. scaling: how
+    it came to model units.
     """
 
     activation: float
@@ -69,7 +70,7 @@ class Found:
     """The result of a search. watched: the network and its layer. patches: by unit, from the highest activation down.
 
     inputs: how many files were given. skipped: those that could not be used, and why. low, high: [C], of the
-    inputs in model units. first, scaling: the first signal as the network
+    inputs in model units, empty where they were not measured. first, scaling: the first signal as the network
     sees it, without its values, and how it came to model units.
     """
 

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +65,7 @@ def maximised(
 ) -> Found:
     """The same with an input made for each unit. steps: of Adam, for each.
 
-    Raises ComputationError where an activation is not finite, ConfigError where the memory is too little, Interrupted
+    Raises ValueError for a search without ranges, ComputationError where an activation is not finite, ConfigError where the memory is too little, Interrupted
     once `should_stop` is true.
     """
     ascent = _Ascent(found)
@@ -88,8 +87,9 @@ class _Ascent:
         self.extractor = on_device(plain, self.device)
         self.canvas = _canvas(watched.receptive, self.extractor.least_size, watched.output)
         nc = self.extractor.nc
-        limits = torch.from_numpy(np.stack([found.low, found.high])).float().to(self.device)
-        self.low, self.high = limits
+        if not found.low.numel():
+            raise ValueError("the search did not measure the ranges of the inputs")
+        self.low, self.high = (limit.to(self.device) for limit in (found.low, found.high))
         self.range = float((self.high - self.low).max())
         taps = frozenset([self.tap])
         demand = Demand(((self.extractor, taps, frozenset()),), self.canvas.size, nc, "adam", 1)
@@ -100,23 +100,32 @@ class _Ascent:
         self.sweep = Sweep(self.extractor, taps, self.canvas.size, plans or None)
 
     def climb(self, unit: int, steps: int, seed: int, should_stop: Callable[[], bool]) -> Synthetic:
-        """From noise, in shifts that are drawn anew at every step."""
+        """From noise about the middle of the model's range; where a patch does more than that, from an end of it too."""
+        best = max((patch.activation for patch in self.found.patches[unit]), default=0.0)
+        middle = torch.zeros_like(self.low).clamp(self.low, self.high)
+        made = self._climb(unit, middle, best, steps, seed, should_stop)
+        if made.activation >= best:
+            return made
+        others = [self._climb(unit, level, best, steps, seed, should_stop) for level in (self.low, self.high)]
+        return max([made, *others], key=lambda one: one.activation)
+
+    def _climb(
+        self, unit: int, level: Tensor, best: float, steps: int, seed: int, should_stop: Callable[[], bool]
+    ) -> Synthetic:
+        """From noise about a level [C], in shifts that are drawn anew at every step."""
         draw = torch.Generator().manual_seed(seed)
-        shape = (1, self.extractor.nc, *self.canvas.size)
-        noise = torch.randn(shape, generator=draw) * (NOISE * self.range)
-        middle = ((self.low + self.high) / 2.0 if self.found.kind != "image" else torch.zeros_like(self.low)).cpu()
-        base = nd.channels_last((noise + middle.reshape(1, -1, *(1,) * len(self.canvas.size))).to(self.device))
+        noise = torch.randn((1, self.extractor.nc, *self.canvas.size), generator=draw) * (NOISE * self.range)
+        base = nd.channels_last(noise.to(self.device) + level.reshape(1, -1, *(1,) * len(self.canvas.size)))
         iterate = Iterate(base, shaping=PowerLaw(EXPONENT))
         z = torch.zeros_like(base)
         start = self.activation(base, unit)
-        best = self.found.patches[unit]
-        scale = max((patch.activation for patch in best), default=0.0) or abs(start) or 1.0
+        scale = abs(best or start) or 1.0
         optimiser = Adam(STEP * self.range)
         for step in range(steps):
             if should_stop():
                 raise Interrupted("interrupted; nothing is written")
             shift = [int(torch.randint(-s, s + 1, (), generator=draw)) for s in self.canvas.shift]
-            gradient = self.gradient(iterate.signal(z), unit, shift, abs(scale))
+            gradient = self.gradient(iterate.signal(z), unit, shift, scale)
             optimiser.learning_rate = STEP * self.range * min(1.0, (1.0 - step / steps) / (1.0 - FULL))
             optimiser.step(z, iterate.vjp(gradient))
         return self._done(iterate.signal(z), unit, start, steps, seed)

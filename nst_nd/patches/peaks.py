@@ -41,6 +41,18 @@ class ActivationMap:
         self.values[inside] = activations[0, self.units].float().cpu().numpy()
         scratch.release(self.values)
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Positions per axis."""
+        return tuple(self.values.shape[1:])
+
+    def keep(self, box: Box) -> None:
+        """Leave out all positions but those of a box, which may be empty."""
+        for axis, span in enumerate(box, start=1):
+            for outside in (slice(0, max(0, span.start)), slice(max(0, span.stop), None)):
+                self.values[(*(slice(None),) * axis, outside)] = -np.inf
+        scratch.release(self.values)
+
     def leave_out(self, weight: Tensor) -> None:
         """Positions that do not count: where a weight [1, 1, *size] is 0."""
         nowhere = weight[0, 0].cpu().numpy() <= 0

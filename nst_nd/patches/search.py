@@ -18,6 +18,7 @@ from nst_nd.domains.alike import alike
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Prepared, Scaling, sound
 from nst_nd.domains.resolve import resolve
+from nst_nd.domains.selection import percentiles
 from nst_nd.domains.settings import Settings
 from nst_nd.engine.memory import return_large_blocks
 from nst_nd.errors import ConfigError, InputError, Interrupted
@@ -33,13 +34,16 @@ from nst_nd.sample import Grid, Kind, Sample
 from nst_nd.sidecar import shown
 
 MOST_UNITS, MOST_TOP = 64, 100
+# of a file's values, what lies between counts as its range
+SHARES = (0.1, 99.9)
 
 
 @dataclass(frozen=True)
 class Query:
     """What is looked for. layer: as in style_layers. units: of it, the first nine if absent. top: patches of each.
 
-    per_file: patches of a unit that one file may have; None: any number. strict: the first file that cannot be used
+    per_file: patches of a unit that one file may have; None: any number. inside: whether fields that reach beyond the
+    signal are left out. ranges: whether those of the inputs are measured, for `maximised`. strict: the first file that cannot be used
     ends the search. edge: of the tiles of a volume, other signals get as many positions; None: as memory allows.
     Raises ConfigError for numbers out of range.
     """
@@ -48,6 +52,8 @@ class Query:
     units: tuple[int, ...] | None = None
     top: int = 9
     per_file: int | None = None
+    inside: bool = False
+    ranges: bool = False
     strict: bool = False
     edge: int | None = None
 
@@ -189,8 +195,11 @@ class _Search:
             values = watched.activations(prepared, self._check, self.query.edge)
         except ConfigError as error:
             raise ConfigError(f"{shown(file)}: {error}") from error
-        self._widen(prepared.styles[0])
-        reach = watched.receptive.reach(values.values.shape[1:])
+        if self.query.ranges:
+            self._widen(prepared.styles[0])
+        if self.query.inside:
+            values.keep(watched.receptive.inside(values.size, seen.shape))
+        reach = watched.receptive.reach(values.size)
         for row in range(len(watched.units)):
             self._take(values, row, reach, _Origin(number, file, sample, seen, prepared))
 
@@ -223,8 +232,8 @@ class _Search:
         return self.watched
 
     def _widen(self, x: Tensor) -> None:
-        """What range the inputs have in model units, per channel."""
-        low, high = scratch.extremes(x[0].numpy())
+        """What range the inputs have in model units, per channel, but for a few values."""
+        low, high = np.transpose([percentiles(x[0, c : c + 1].numpy(), SHARES) for c in range(x.shape[1])])
         self.low = np.minimum(self.low, low) if self.low.size else low
         self.high = np.maximum(self.high, high) if self.high.size else high
 
