@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from nst_nd.features.module import ModuleStage, named_outputs
 from nst_nd.features.window import Geometry
 
 # positions of a probe, at most
-LARGEST_PROBE = 2**20
+LARGEST_PROBE = 2**18
 # neighbours whose fields are measured: a module may look from each a little differently
 NEIGHBOURS = 4
 
@@ -89,20 +89,31 @@ def _through(field: ReceptiveField, layer: Geometry) -> ReceptiveField:
 
 
 def _measured(stage: ModuleStage, tap: str, size: tuple[int, ...]) -> ReceptiveField:
-    """From a probe that is NaN up to a position, or from one on: what turns NaN at the tap has seen it."""
-    stride = stage.stride_at(tap)
+    """From probes of this size, twice of it and so on until two agree; the last counts where none may be larger.
+
+    On a small probe, wide gaps between what a position sees (dilation) cannot be told from an end.
+    """
+    everything = ReceptiveField((0,) * len(size), None, stage.stride_at(tap))
+    before: ReceptiveField | None = None
     while torch.Size(size).numel() <= LARGEST_PROBE:
-        places = _places(stage.output_at(tap, size))
-        found = [_seen(stage, tap, size, place) for place in places]
-        if all(span.start > 0 and span.stop < n for box in found for span, n in zip(box, size, strict=True)):
-            low, high = [], []
-            for axis, step in enumerate(stride):
-                low.append(min(box[axis].start - place[axis] * step for place, box in zip(places, found, strict=True)))
-                high.append(max(box[axis].stop - place[axis] * step for place, box in zip(places, found, strict=True)))
-            extent = tuple(b - a for a, b in zip(low, high, strict=True))
-            return ReceptiveField(tuple(-a for a in low), extent, stride)
-        size = tuple(2 * n for n in size)
-    return ReceptiveField((0,) * len(stride), None, stride)
+        here = _on_probe(stage, tap, size)
+        if here is not None and here == before:
+            return here
+        before, size = here, tuple(2 * n for n in size)
+    return before or everything
+
+
+def _on_probe(stage: ModuleStage, tap: str, size: tuple[int, ...]) -> ReceptiveField | None:
+    """The hull of what several neighbours see; None where that reaches an end of the probe."""
+    stride, places = stage.stride_at(tap), _places(stage.output_at(tap, size))
+    found = _seen(stage, tap, size, places)
+    if any(span.start == 0 or span.stop == n for box in found for span, n in zip(box, size, strict=True)):
+        return None
+    low, high = [], []
+    for axis, step in enumerate(stride):
+        low.append(min(box[axis].start - place[axis] * step for place, box in zip(places, found, strict=True)))
+        high.append(max(box[axis].stop - place[axis] * step for place, box in zip(places, found, strict=True)))
+    return ReceptiveField(tuple(-a for a in low), tuple(b - a for a, b in zip(low, high, strict=True)), stride)
 
 
 def _places(size: Sequence[int]) -> list[tuple[int, ...]]:
@@ -111,31 +122,36 @@ def _places(size: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(min(m + step, n - 1) for m, n in zip(middle, size, strict=True)) for step in range(NEIGHBOURS)]
 
 
-def _seen(stage: ModuleStage, tap: str, size: tuple[int, ...], place: tuple[int, ...]) -> Box:
-    """What a position of the tap sees of a probe of `size`."""
+def _seen(stage: ModuleStage, tap: str, size: tuple[int, ...], places: Sequence[tuple[int, ...]]) -> list[Box]:
+    """What positions of the tap see of a probe of `size`: what is NaN up to a place, or from one on, taints them."""
     reference = next(stage.module.parameters(), torch.zeros(()))
     x = torch.rand(1, stage.nc, *size, generator=torch.Generator().manual_seed(0)).to(reference)
-    flat = int(np.ravel_multi_index(place, stage.output_at(tap, size)))
+    flat = np.ravel_multi_index(np.transpose(places).tolist(), stage.output_at(tap, size))
 
+    @cache  # neighbours ask for the same
     @torch.no_grad()
-    def tainted(axis: int, where: slice) -> bool:
+    def tainted(axis: int, start: int, stop: int) -> list[bool]:
         probe = x.clone()
-        probe.movedim(2 + axis, 0)[where] = torch.nan
+        probe.movedim(2 + axis, 0)[start:stop] = torch.nan
         there = named_outputs(stage.module, probe, frozenset([tap]))[tap]
-        return bool(there[0].flatten(1)[:, flat].isnan().any())
+        answers: list[bool] = there[0].flatten(1)[:, flat].isnan().any(0).tolist()
+        return answers
 
-    return tuple(_span(partial(tainted, axis), n) for axis, n in enumerate(size))
+    def one(number: int, axis: int) -> Callable[[int, int], bool]:
+        return lambda start, stop: tainted(axis, start, stop)[number]
+
+    return [tuple(_span(one(number, axis), n) for axis, n in enumerate(size)) for number in range(len(places))]
 
 
-def _span(tainted: Callable[[slice], bool], n: int) -> Span:
+def _span(tainted: Callable[[int, int], bool], n: int) -> Span:
     """The first position that matters and the one after the last, each by halving."""
     low, high = 0, n - 1  # the smallest t of which positions 0..t taint
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if tainted(slice(0, middle + 1)) else (middle + 1, high)
+        low, high = (low, middle) if tainted(0, middle + 1) else (middle + 1, high)
     start = low
     low, high = 0, n - 1  # the largest t of which positions t..n - 1 taint
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if tainted(slice(middle, n)) else (low, middle - 1)
+        low, high = (middle, high) if tainted(middle, n) else (low, middle - 1)
     return Span(start, low + 1)

@@ -168,12 +168,9 @@ def _title(found: Found) -> str:
 def _subtitle(found: Found) -> str:
     used = found.inputs - len(found.skipped)
     clipped = any(patch.clipped for several in found.patches.values() for patch in several)
-    parts = [
-        f"receptive field {field_words(found)}",
-        f"{used} input{'s' * (used != 1)}",
-        "the larger number is the activation",
-    ]
-    return "; ".join(parts) + ("; * reaches beyond the signal, hatched" if clipped else "")
+    beyond = "; * reaches beyond the signal, hatched" if clipped else ""
+    inputs = f"{used} input{'s' * (used != 1)}"
+    return f"receptive field {field_words(found)}; {inputs}; the larger number is the activation{beyond}"
 
 
 def field_words(found: Found) -> str:

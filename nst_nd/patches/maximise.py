@@ -65,8 +65,8 @@ def maximised(
 ) -> Found:
     """The same with an input made for each unit. steps: of Adam, for each.
 
-    Raises ValueError for a search without ranges, ComputationError where an activation is not finite, ConfigError where the memory is too little, Interrupted
-    once `should_stop` is true.
+    Raises ValueError for a search without ranges, ComputationError where an activation is not finite, ConfigError where
+    the memory is too little, Interrupted once `should_stop` is true.
     """
     ascent = _Ascent(found)
     made = {}
@@ -100,7 +100,7 @@ class _Ascent:
         self.sweep = Sweep(self.extractor, taps, self.canvas.size, plans or None)
 
     def climb(self, unit: int, steps: int, seed: int, should_stop: Callable[[], bool]) -> Synthetic:
-        """From noise about the middle of the model's range; where a patch does more than that, from an end of it too."""
+        """From noise about the middle of the model's range; where a patch does more, from its ends too."""
         best = max((patch.activation for patch in self.found.patches[unit]), default=0.0)
         middle = torch.zeros_like(self.low).clamp(self.low, self.high)
         made = self._climb(unit, middle, best, steps, seed, should_stop)

@@ -43,9 +43,9 @@ class Query:
     """What is looked for. layer: as in style_layers. units: of it, the first nine if absent. top: patches of each.
 
     per_file: patches of a unit that one file may have; None: any number. inside: whether fields that reach beyond the
-    signal are left out. ranges: whether those of the inputs are measured, for `maximised`. strict: the first file that cannot be used
-    ends the search. edge: of the tiles of a volume, other signals get as many positions; None: as memory allows.
-    Raises ConfigError for numbers out of range.
+    signal are left out. ranges: whether those of the inputs are measured, for `maximised`. strict: the first file that
+    cannot be used ends the search. edge: of the tiles of a volume, other signals get as many positions; None: as memory
+    allows. Raises ConfigError for numbers out of range.
     """
 
     layer: str
@@ -184,13 +184,14 @@ class _Search:
             sample = self._read(file)
             check_kind(self.kind, sample.kind, file)
             seen, prepared = self._prepared(sample)
-            watched = self._watched(seen, prepared)
+            watched = self.watched or Watched(self.settings, prepared, seen.grid.rate, self.query.units)
             watched.extractor.check_input(prepared.styles[0], "it")
         except MixedError:
             raise
         except InputError as error:
             self._skip(file, error)
             return
+        self._settle(watched, sample, seen, prepared)
         try:
             values = watched.activations(prepared, self._check, self.query.edge)
         except ConfigError as error:
@@ -214,22 +215,19 @@ class _Search:
             raise InputError(f"is constant (every sample is {low[0]:g}): there is nothing in it to respond to")
         seen = alike(sample, self.nc or sample.nc, self.grid or sample.grid, self.settings)
         prepared = sound(self.domain.prepare(None, [seen], self.settings))
-        # nothing of a file that cannot be used is held against the others
-        self.nc, self.grid = self.nc or sample.nc, self.grid or sample.grid
-        self.first = self.first or (_headless(seen), prepared.scaling)
+        return seen, prepared
+
+    def _settle(self, watched: Watched, sample: Sample, seen: Sample, prepared: Prepared) -> None:
+        """What follows from the first file that can be used, and what is said of every one."""
+        if self.first is None:
+            self.watched, self.first = watched, (_headless(seen), prepared.scaling)
+            self.nc, self.grid = seen.nc, seen.grid
+            self.best = {unit: Best(self.query.top) for unit in watched.units}
         if seen.shape != sample.shape:
             self.notes["resampled to the grid of the first input"] += 1
         if seen.nc != sample.nc:
             self.notes[f"brought from {sample.nc} to {seen.nc} channels"] += 1
         self.notes.update(sample.notes)
-        return seen, prepared
-
-    def _watched(self, seen: Sample, prepared: Prepared) -> Watched:
-        """The network, made for the first signal."""
-        if self.watched is None:
-            self.watched = Watched(self.settings, prepared, seen.grid.rate, self.query.units)
-            self.best = {unit: Best(self.query.top) for unit in self.watched.units}
-        return self.watched
 
     def _widen(self, x: Tensor) -> None:
         """What range the inputs have in model units, per channel, but for a few values."""
