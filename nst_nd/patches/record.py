@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nst_nd.boxes import Box
+from nst_nd.engine.memory import peak_resident
 from nst_nd.io.atomic import publishing
 from nst_nd.patches.draw import DPI, figure_of
 from nst_nd.patches.found import Found, Patch, Synthetic
@@ -67,6 +68,8 @@ def record_of(found: Found, seconds: float) -> dict[str, Any]:
         "precision": settings.precision,
         "device": str(watched.device),
         "seconds": round(seconds, 3),
+        "max_memory": settings.max_memory,
+        "peak_memory_bytes": peak_resident(),
         "inputs": found.inputs,
         "skipped": [{"file": shown(file), "reason": reason} for file, reason in found.skipped],
         "notes": found.notes,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from alone import alone
-from conftest import clicks, pattern, planted
+from patch_alone import alone
+from patch_helpers import clicks, pattern, planted
 from PIL import Image
 from torch import nn
 
