@@ -11,7 +11,7 @@ from nst_nd import nd
 from nst_nd.boxes import Box
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Prepared
-from nst_nd.domains.networks import build_networks
+from nst_nd.domains.networks import build_networks, layer_names
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
 from nst_nd.engine.field import Field
@@ -41,7 +41,12 @@ class Watched:
         self.settings, self.device = settings, pick_device(settings.device)
         x = prepared.styles[0]
         ndim = nd.spatial_axes(x)
-        (made,) = build_networks(settings, x.shape[1], ndim, prepared.pool_kernel, with_content=False, rates=[rate])
+        asked = settings, x.shape[1], ndim, prepared.pool_kernel
+        (layer,) = settings.style_layers
+        prefixes = [spec.prefix for spec in settings.extractor]
+        if len(prefixes) > 1 and layer.partition(".")[0] not in prefixes:
+            raise ConfigError(f"no layer {layer}\nallowed: {', '.join(layer_names(*asked, rates=[rate]))}")
+        (made,) = build_networks(*asked, with_content=False, rates=[rate])
         (self.tap,) = made.style
         named = next((e for e in settings.extractor if f"{e.prefix}." == made.label), settings.extractor[0])
         probe = named.probe or (64,) * ndim

@@ -81,7 +81,11 @@ def test_what_cannot_be_used_is_named_and_left_out(cli, photos):
         (("photos", "--layer", "relu2", "--network", "alexnet", "-o", "f.png"), 2, "alexnet"),
         (("photos", *QUICK, "--preset", "ct", "-o", "f.png"), 2, "preset ct is for volume"),
         (("photos", *QUICK, "--set", "nonsense=1", "-o", "f.png"), 2, "unknown key"),
-        (("c.nii.gz", "--layer", "relu1_1", "-o", "f.png"), 2, "write network.layer with one of: vgg19, level"),
+        (
+            ("c.nii.gz", "--layer", "relu1_1", "-o", "f.png"),
+            2,
+            "no layer relu1_1\nallowed: vgg19.conv1_1",
+        ),
     ],
 )
 def test_what_is_refused(cli, photos, words, status, said):

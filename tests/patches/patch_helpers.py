@@ -32,7 +32,9 @@ def planted(path, places, heights, size=(60, 70), seed=0):
     """A gray image with weak noise and the pattern around these places, at these heights, in 0..1."""
     data = 0.5 + 0.01 * np.random.default_rng(seed).standard_normal(size)
     for place, height in zip(places, heights, strict=True):
-        data[tuple(slice(p - 2, p + 3) for p in place)] = 0.5 + height * pattern(2)
+        there = tuple(slice(max(0, p - 2), p + 3) for p in place)
+        seen = tuple(slice(max(0, 2 - p), 5 - max(0, p + 3 - n)) for p, n in zip(place, size, strict=True))
+        data[there] = 0.5 + height * pattern(2)[seen]
     Image.fromarray(np.round(255 * data).astype(np.uint8)).save(path)
 
 
