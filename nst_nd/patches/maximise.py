@@ -34,7 +34,7 @@ from nst_nd.patches.search import Told
 from nst_nd.patches.views import view
 
 # of the objective, in which the best patch's activation counts as 1, and values in units of the inputs' range
-TV_WEIGHT, RANGE_WEIGHT = 2.0, 100.0
+TV_WEIGHT, RANGE_WEIGHT = 0.3, 100.0
 # of the range: the noise to begin with, and the length of a step
 NOISE, STEP = 0.02, 0.01
 # steps are full ones for this share of the way, and fall to 0 from there

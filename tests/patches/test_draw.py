@@ -52,7 +52,7 @@ def test_images_are_drawn_as_they_are(image):
 
 def test_traces_share_a_time_axis_in_seconds(detecting, tmp_path):
     clicks(tmp_path / "a.wav", 8000, 0.5, [(0.1, 0.5), (0.3, 0.4)])
-    found = search([tmp_path / "a.wav"], {}, Query("answer", (0, 1), top=2))
+    found = search([tmp_path / "a.wav"], SMALL, Query("answer", (0, 1), top=2))
     figure = draw.figure_of(found)
     assert {axes.get_xlim() for axes in figure.axes} == {(0.0, 5 / 8000)}
     assert len({axes.get_ylim() for axes in figure.axes[:2]}) == 1
@@ -117,7 +117,7 @@ def test_picture_and_json_appear_together(suffix, image):
 
 def test_an_input_is_made_for_a_detector(image):
     found = search([image], {}, Query("answer", (0, 1), top=2, ranges=True))
-    made = maximised(found, 60, 0)
+    made = maximised(found, 100, 0)
     for unit, sign in ((0, 1), (1, -1)):
         one = made.synthetic[unit]
         assert one.activation > max(1.2 * one.start, found.patches[unit][0].activation * 0.8)
@@ -125,7 +125,7 @@ def test_an_input_is_made_for_a_detector(image):
         assert np.corrcoef(picture.ravel(), sign * found.patches[0][0].view[0][..., 0].ravel())[0, 1] > 0.7
         assert picture.min() >= -1e-6
         assert picture.max() <= 1 + 1e-6
-    again = maximised(found, 60, 0)
+    again = maximised(found, 100, 0)
     assert np.array_equal(again.synthetic[0].view[0], made.synthetic[0].view[0])
     figure = draw.figure_of(made)
     assert len(figure.axes) == 2 + sum(len(patches) for patches in found.patches.values())

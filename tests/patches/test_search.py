@@ -139,14 +139,14 @@ def test_a_detector_finds_what_was_planted(detecting, tmp_path, edge):
 
 def test_planted_in_time_and_in_a_volume(detecting, tmp_path):
     clicks(tmp_path / "a.wav", 8000, 1.0, [(0.25, 0.5), (0.75, 0.8)])
-    found = search([tmp_path / "a.wav"], {}, Query("answer", (0,), top=2))
+    found = search([tmp_path / "a.wav"], RANDOM, Query("answer", (0,), top=2))
     seconds = [p["centre_s"][0] for p in record_of(found, 0.0)["units"][0]["patches"]]
     assert seconds == [pytest.approx(0.75 + 0.5 / 8000), pytest.approx(0.25 + 0.5 / 8000)]
     data = 0.01 * np.random.default_rng(0).standard_normal((20, 24, 15))
     data[10:15, 3:8, 6:11] += pattern(3)
     affine = np.array([[2.0, 0, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]])
     nibabel.save(nibabel.Nifti1Image(data.astype(np.float32), affine), tmp_path / "v.nii.gz")
-    found = search([tmp_path / "v.nii.gz"], {}, Query("answer", (0,), top=1))
+    found = search([tmp_path / "v.nii.gz"], RANDOM, Query("answer", (0,), top=1))
     (patch,) = record_of(found, 0.0)["units"][0]["patches"]
     assert patch["position"] == [12, 5, 8]
     assert patch["mm"] == [[20.0, 30.0], [6.0, 16.0], [18.0, 33.0]]
@@ -174,7 +174,7 @@ def test_other_rates_and_spacings_are_brought_to_the_first(detecting, tmp_path):
     slow = np.zeros(4000)
     slow[1800:1805] = np.repeat(pattern(1), 1)
     soundfile.write(tmp_path / "b.wav", slow, 4000, subtype="FLOAT")
-    found = search([tmp_path / "a.wav", tmp_path / "b.wav"], {}, Query("answer", (0,), top=40))
+    found = search([tmp_path / "a.wav", tmp_path / "b.wav"], RANDOM, Query("answer", (0,), top=40))
     assert "resampled to the grid of the first input" in found.notes
     patch = next(p for p in record_of(found, 0.0)["units"][0]["patches"] if p["input"] == 1)
     ((start, stop),) = patch["box"]
