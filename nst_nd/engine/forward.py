@@ -82,8 +82,9 @@ def _plan(
 ) -> ForwardPlan:
     length = None if edge is None else max(1, round(edge ** (AXES_OF_EDGES / len(size))))
     lengths = tile_lengths(extractor, size, length)
-    plans, buffers, work = [], 0, 0
-    nc = extractor.nc
+    nc, plans, work = extractor.nc, [], 0
+    # at once, the signal itself is held too; tiles are read from wherever it is
+    buffers = FLOAT * nc * math.prod(size) if length is None else 0
     for i, (stage, tile) in enumerate(zip(extractor.stages, lengths, strict=True)):
         plans.append(StagePlan(tile, "nothing", place))
         if not stage.known:

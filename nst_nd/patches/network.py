@@ -16,10 +16,10 @@ from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
 from nst_nd.engine.field import Field
 from nst_nd.engine.forward import ForwardPlan, forward_plan
-from nst_nd.engine.memory import room
+from nst_nd.engine.memory import is_out_of_memory, room
 from nst_nd.engine.sweep import StagePlan, Sweep
 from nst_nd.engine.team import ALONE
-from nst_nd.errors import ConfigError
+from nst_nd.errors import ConfigError, InputError, NstError
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.receptive import receptive_field
 from nst_nd.patches.peaks import ActivationMap
@@ -67,25 +67,41 @@ class Watched:
             )
         return wanted
 
+    @property
+    def known(self) -> bool:
+        """Whether its layers are; a torch module's are not."""
+        return all(stage.known for stage in self.extractor.stages)
+
     def activations(self, prepared: Prepared, check: Callable[[], None], edge: int | None = None) -> ActivationMap:
-        """Of a prepared signal. check: called for every tile, and may raise. edge: see forward_plan."""
+        """Of a prepared signal. check: called for every tile, and may raise. edge: see forward_plan.
+
+        Raises ConfigError where the memory is too little, InputError where a module does not take this size.
+        """
         x = prepared.styles[0]
         size = tuple(x.shape[2:])
         plan = self._plan(size, edge)
-        found = ActivationMap(self.units, self.output(size))
+        found: list[ActivationMap] = []
 
         def read(tap: str, box: Box, activations: Tensor) -> None:
             check()
             if tap == self.tap:
-                found.take(box, activations)
+                if not found:
+                    found.append(ActivationMap(self.units, self.output(size) if self.known else activations.shape[2:]))
+                found[0].take(box, activations)
 
         field = Field.of(nd.channels_last(x.to(self.device)) if plan.untiled else x)
         field.device = self.device
-        self._sweeping(size, plan).forward(field, read, back=False)
+        try:
+            self._sweeping(size, plan).forward(field, read, back=False)
+        except (RuntimeError, ValueError) as error:
+            if self.known or isinstance(error, NstError) or is_out_of_memory(error):
+                raise
+            sides, reason = "x".join(map(str, size)), str(error).splitlines()[0][:160]
+            raise InputError(f"the network does not take a size of {sides}: {reason}") from error
         for weight in prepared.style_weights:
             if weight is not None:  # where the domain measures nothing, nothing is looked for
-                found.leave_out(self.extractor.carry(weight, frozenset([self.tap]))[self.tap])
-        return found
+                found[0].leave_out(self.extractor.carry(weight, frozenset([self.tap]))[self.tap])
+        return found[0]
 
     def output(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the layer for a signal of `size`."""

@@ -142,6 +142,7 @@ class _Search:
         kind: Kind | None = None
         colours, left = [], []
         for number, file in self.files:
+            self._check()
             try:
                 here = kind_of(file, self.options.kind)
                 if here == "image":
@@ -191,11 +192,14 @@ class _Search:
         except InputError as error:
             self._skip(file, error)
             return
-        self._settle(watched, sample, seen, prepared)
         try:
             values = watched.activations(prepared, self._check, self.query.edge)
         except ConfigError as error:
             raise ConfigError(f"{shown(file)}: {error}") from error
+        except InputError as error:  # a module may be particular about sizes
+            self._skip(file, error)
+            return
+        self._settle(watched, sample, seen, prepared)
         if self.query.ranges:
             self._widen(prepared.styles[0])
         if self.query.inside:

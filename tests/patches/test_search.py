@@ -158,13 +158,24 @@ def test_a_module_is_watched_like_any_other(monkeypatch, tmp_path):
     conv = nn.Conv2d(1, 2, 5, padding=2, bias=False)
     with torch.no_grad():
         conv.weight.copy_(torch.stack([torch.from_numpy(pattern(2)), -torch.from_numpy(pattern(2))])[:, None])
-    extractor = module_extractor(nn.Sequential(conv, nn.ReLU()), 1, 2, ["1"])
+
+    class Even(nn.Sequential):
+        def forward(self, x):
+            if x.shape[-1] % 2:
+                raise RuntimeError("only even sizes\nand more")
+            return super().forward(x)
+
+    extractor = module_extractor(Even(conv, nn.ReLU()), 1, 2, ["1"])
     made = lambda *_, **__: [Network("", extractor, {}, {"1": 1.0})]  # noqa: E731
     monkeypatch.setattr(network, "build_networks", made)
     planted(tmp_path / "a.png", [(11, 13), (33, 50)], [0.3, 0.45])
     found = search([tmp_path / "a.png"], {}, Query("1", (0,), top=2))
     assert [p.position for p in found.patches[0]] == [(33, 50), (11, 13)]
     assert found.watched.channels == 2
+    planted(tmp_path / "odd.png", [(11, 13)], [0.3], size=(40, 41))
+    found = search([tmp_path / "odd.png", tmp_path / "a.png"], {}, Query("1", (0,), top=2))
+    assert [p.input for p in found.patches[0]] == [1, 1]
+    assert found.skipped[0][1] == "the network does not take a size of 40x41: only even sizes"
     with pytest.raises(ConfigError, match="got 2; layer 1 has 2: allowed are 0 to 1"):
         search([tmp_path / "a.png"], {}, Query("1", (2,)))
 
