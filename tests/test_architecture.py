@@ -26,6 +26,7 @@ LAYERS = (
     {"checkpoint"},
     {"draft"},
     {"job", "verify"},
+    {"patches"},
     {"batch"},
     {"cli"},
     {"__main__"},

@@ -77,7 +77,7 @@ class AudioDomain:
             if s is not None and (count := clipped(s))
         ]
         scaling = common_scaling([*styles, *([] if content is None else [content])], like.nc)
-        seen = [_mix(resample(s, like.grid.rate, notes), like.nc, notes) for s in styles]
+        seen = [mix(resample(s, like.grid.rate, notes), like.nc, notes) for s in styles]
         known = _known(like, styles)
         if known < 1.0:
             notes.append(f"above {known * (like.grid.rate or 0.0) / 2.0:g} Hz the style has nothing: left as it is")
@@ -163,7 +163,7 @@ def _known(like: Sample, styles: Sequence[Sample]) -> float:
     return min(1.0, SHARE_OF_NYQUIST * least / (like.grid.rate or 1.0)) if least < (like.grid.rate or 1.0) else 1.0
 
 
-def _mix(data: Data, nc: int, notes: list[str]) -> Data:
+def mix(data: Data, nc: int, notes: list[str]) -> Data:
     """Style channels brought to the content's number: the mean of all of them, repeated.
 
     Raises InputError where they cancel.

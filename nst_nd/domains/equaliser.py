@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.features.shaping import Shaping
 from nst_nd.sample import Data
 
@@ -20,6 +21,8 @@ COVERED = 0.9
 LARGEST_GAIN_DB, FLOOR_DB = 40.0, -110.0
 # power of full scale squared: nothing at all
 SILENCE = 1e-30
+# pieces of a mapped sound, after which their memory goes back
+RELEASED_AFTER = 256
 # of steps: the loudest frequencies over the quietest
 STEPS_DB = -90.0
 
@@ -40,7 +43,9 @@ def mean_spectrum(data: Data, weight: NDArray[np.floating] | None = None) -> Spe
     shares = [1.0 if weight is None else float(window @ weight[piece]) for piece in pieces]
     kept = [piece for piece, share in zip(pieces, shares, strict=True) if share >= COVERED * max(shares)]
     total = np.zeros(length // 2 + 1)
-    for piece in kept:
+    for number, piece in enumerate(kept):
+        if number % RELEASED_AFTER == 0:
+            scratch.release(data)
         waves = np.fft.rfft(data[:, piece] * np.sqrt(window))
         total += np.mean(waves.real**2 + waves.imag**2, axis=0)
     power = total / (len(kept) * window.sum())

@@ -52,7 +52,7 @@ class ImageDomain:
         scaling = Scaling(np.full(nc, FULL_SCALE), mean if nc == 3 else np.full(nc, float(LUMA @ mean)))
         tensors = []
         for style in styles:
-            tensor = scaling.encode(_match_channels(style, nc, content, notes))
+            tensor = scaling.encode(match_channels(style, nc, content, notes))
             if settings.style_scale is not None and content is not None:
                 longer = max(content.shape) * settings.style_scale / max(style.shape)
                 # by a strip of 8000 x 20 a square style would become 8000 x 8000
@@ -79,7 +79,8 @@ def _area(sample: Sample) -> int:
     return math.prod(sample.shape)
 
 
-def _match_channels(style: Sample, nc: int, content: Sample | None, notes: list[str]) -> Data:
+def match_channels(style: Sample, nc: int, content: Sample | None, notes: list[str]) -> Data:
+    """The style's data with nc channels: gray three times, or the luma of colours. Raises InputError for others."""
     if style.nc == nc:
         return style.data
     if {style.nc, nc} != {1, 3}:

@@ -82,6 +82,19 @@ def build_networks(
     return networks
 
 
+def layer_names(
+    settings: Settings, nc: int, ndim: int, pool_kernel: tuple[int, ...] | None, rates: Sequence[float | None] = ()
+) -> list[str]:
+    """Every layer of the networks of the settings as settings name them; a module's are its own to tell."""
+    several = len(settings.extractor) > 1
+    found = []
+    for spec in settings.extractor:
+        if spec.name != "module":
+            made = _build(spec, settings, nc, ndim, pool_kernel, rates, ())
+            found += [f"{spec.prefix}.{name}" if several else name for name in made.names]
+    return found
+
+
 def check_precision(settings: Settings) -> None:
     """ConfigError for a precision that these networks, or the device that is named, do not have."""
     hearing = [spec.name for spec in settings.extractor if spec.name in FLOAT32_ALONE]

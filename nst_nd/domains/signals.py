@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.domains.domain import Scaling, uniform_scaling
 from nst_nd.errors import InputError
 from nst_nd.sample import Data, Sample
@@ -23,8 +25,24 @@ def common_scaling(samples: Sequence[Sample], nc: int) -> Scaling:
 
     By what varies: a constant part (a DC-coupled amplifier's) may be far larger than the signal.
     """
-    level = max(float(np.sqrt(np.mean(np.var(s.data, axis=1, dtype=np.float64)))) for s in samples)
+    level = max(float(np.sqrt(np.mean(_variance(s.data)))) for s in samples)
     return uniform_scaling(nc, LEVEL / level, 0.0)
+
+
+def _variance(data: Data) -> NDArray[np.float64]:
+    """[C] of [C, time], in float64; piece by piece where it is large."""
+    if data.nbytes < scratch.LARGE:
+        return np.asarray(np.var(data, axis=1, dtype=np.float64))
+    total = np.zeros((2, len(data)))
+    for piece in scratch.chunks(data, 1):
+        total[0] += data[:, piece].sum(axis=1, dtype=np.float64)
+        scratch.release(data)
+    mean = total[0] / data.shape[1]
+    for piece in scratch.chunks(data, 1):
+        total[1] += np.square(data[:, piece] - mean[:, None]).sum(axis=1)
+        scratch.release(data)
+    variance: NDArray[np.float64] = total[1] / data.shape[1]
+    return variance
 
 
 def resample(sample: Sample, rate: float | None, notes: list[str]) -> Data:

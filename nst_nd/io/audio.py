@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.io import chunks
 from nst_nd.io.codec import ReadOptions, blank, suffix_of
@@ -24,6 +26,8 @@ _WRITTEN = {".wav": "WAV", ".aif": "AIFF", ".aiff": "AIFF", ".flac": "FLAC"}
 _FLAC_DEPTHS = ("PCM_S8", "PCM_16", "PCM_24")
 _FLAC_CHANNELS = 8
 _BLOCK = 2**18
+# samples of a byte of a file, at most: FLAC writes some thousands that are alike in a dozen bytes
+MOST_PER_BYTE = 1000
 TAGS = ("title", "artist", "album", "date", "comment", "copyright", "genre", "tracknumber")
 _NAMES = {1: ("mono",), 2: ("left", "right")}
 
@@ -54,7 +58,7 @@ class AudioCodec:
 
     def read(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
         """[channel, time] in -1..1 of full scale (floats as they are). Raises DecodeError or InputError."""
-        encoded = path.read_bytes()
+        encoded = _encoded(path)
         notes: list[str] = []
         extra: tuple[tuple[Any, bytes], ...]
         if encoded[:4] == b"fLaC":
@@ -129,41 +133,93 @@ class _Bytes(io.BytesIO):
             return -1
 
 
-def open_sound(encoded: bytes) -> Any:
+class _Mapped(mmap.mmap):
+    """The same of a large file, which is read as it is looked at."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:  # type: ignore[override]
+        try:
+            super().seek(offset, whence)  # type: ignore[arg-type]  # the C library asks for 0, 1 and 2 alone
+        except ValueError:
+            return -1
+        return self.tell()
+
+    def drop(self) -> None:
+        """Give back the memory of what has been read."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.madvise(mmap.MADV_DONTNEED)
+
+
+def _encoded(path: Path) -> chunks.Encoded:
+    """The bytes of a file, mapped where they are many."""
+    with path.open("rb") as file:
+        if path.stat().st_size < scratch.LARGE:
+            return file.read()
+        return _Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def open_sound(encoded: chunks.Encoded) -> Any:
     """soundfile's view of an encoded file in memory. Raises DecodeError."""
     import soundfile
 
     try:
-        return soundfile.SoundFile(_Bytes(encoded))
+        return soundfile.SoundFile(encoded if isinstance(encoded, _Mapped) else _Bytes(encoded))
     except soundfile.LibsndfileError as error:
         raise DecodeError(f"the audio file is broken or truncated: {error.error_string}") from error
 
 
-def _decode(encoded: bytes, extra: tuple[tuple[Any, bytes], ...], notes: list[str]) -> tuple[Data, int, AudioSource]:
-    """The samples [channel, time], the rate in Hz and how they were encoded."""
+def _decode(
+    encoded: chunks.Encoded, extra: tuple[tuple[Any, bytes], ...], notes: list[str]
+) -> tuple[Data, int, AudioSource]:
+    """The samples [channel, time], the rate in Hz and how they were encoded; block by block."""
     with open_sound(encoded) as file:
         if file.format not in _FORMATS or file.subtype not in {*_BITS, *_FLOATS}:
             allowed = ", ".join((*_BITS, *_FLOATS))
             raise InputError(f"is encoded as {file.format} {file.subtype}; allowed: WAV, AIFF, FLAC with {allowed}")
-        integers = file.subtype in _BITS
-        dtype = "int32" if integers else _FLOATS[file.subtype].name
-        blocks = []
-        while len(block := file.read(_BLOCK, dtype=dtype, always_2d=True)):
-            blocks.append(block)
-        found = sum(len(block) for block in blocks)
-        if found != file.frames and not (file.format == "FLAC" and _unknown_length(encoded)):
-            raise DecodeError(f"the audio file is truncated: {found} of {file.frames} samples are there")
+        flac = file.format == "FLAC"
+        digest = hashlib.md5(usedforsecurity=False) if flac else None
+        data = _samples(file, encoded, digest)
+        if data.shape[1] != file.frames and not (flac and _unknown_length(encoded)):
+            raise DecodeError(f"the audio file is truncated: {data.shape[1]} of {file.frames} samples are there")
         tags = tuple((name, text) for name in TAGS if (text := getattr(file, name)))
         source = AudioSource(file.format, file.subtype, file.endian, tags, extra)
         rate = file.samplerate
-    if not blocks:
+    if not data.shape[1]:
         raise InputError("holds no samples")
-    frames = np.concatenate(blocks)
-    if source.format == "FLAC":
-        _check_md5(frames, _BITS[source.subtype], encoded, notes)
+    if digest is not None:
+        _check_md5(digest, encoded, notes)
+    return data, rate, source
+
+
+def _samples(file: Any, encoded: chunks.Encoded, digest: Any) -> Data:
+    """[channel, time] in full scale, in a scratch file where they are many; fewer than the header says where it lies.
+
+    digest: of the integers of FLAC, as they are in the file. A header that says more than the file may hold is not
+    believed: then there is no room made beforehand.
+    """
+    wide = file.subtype in ("PCM_32", "DOUBLE")
     # integers come left-justified in 32 bits
-    scale = 2.0**31 if integers else 1.0
-    return as_data(frames.T, scale, wide=source.subtype in ("PCM_32", "DOUBLE")), rate, source
+    dtype, scale = ("int32", 2.0**31) if file.subtype in _BITS else (_FLOATS[file.subtype].name, 1.0)
+    believed = 0 < file.frames * file.channels <= MOST_PER_BYTE * len(encoded)
+    made: Data | None = None
+    if believed:
+        made = scratch.empty((file.channels, file.frames), np.float64 if wide else np.float32)
+    blocks: list[Data] = []
+    found = 0
+    while len(block := file.read(_BLOCK, dtype=dtype, always_2d=True)):
+        if digest is not None:
+            digest.update(_raw(block, _BITS[file.subtype]))
+        part = as_data(block.T, scale, wide=wide)
+        if made is None:
+            blocks.append(part)
+        else:
+            made[:, found : found + len(block)] = part
+            scratch.release(made)
+        if isinstance(encoded, _Mapped):
+            encoded.drop()
+        found += len(block)
+    if made is not None:
+        return made[:, :found]
+    return np.concatenate(blocks, axis=1) if blocks else np.empty((file.channels, 0), np.float32)
 
 
 def _stored(data: NDArray[Any], subtype: str) -> tuple[NDArray[Any], list[str]]:
@@ -211,19 +267,22 @@ def _encode(frames: NDArray[Any], rate: int, target: AudioSource) -> bytes:
     return out.getvalue()
 
 
-def _unknown_length(encoded: bytes) -> bool:
+def _unknown_length(encoded: chunks.Encoded) -> bool:
     blocks, _ = chunks.split_flac(encoded)
     return int.from_bytes(blocks[0][1][13:18], "big") & (2**36 - 1) == 0
 
 
-def _check_md5(frames: NDArray[Any], bits: int, encoded: bytes, notes: list[str]) -> None:
+def _raw(frames: NDArray[Any], bits: int) -> bytes:
+    """Left-justified integers [time, channel] as FLAC takes its digest of them."""
+    raw = (np.ascontiguousarray(frames) >> (32 - bits)).astype("<i4").view(np.uint8).reshape(-1, 4)[:, : bits // 8]
+    return raw.tobytes()
+
+
+def _check_md5(digest: Any, encoded: chunks.Encoded, notes: list[str]) -> None:
     """FLAC carries a digest of its samples, so a broken file cannot pass for a whole one."""
     blocks, _ = chunks.split_flac(encoded)
     expected = blocks[0][1][18:34]
     if expected == bytes(16):
         notes.append("the FLAC file has no checksum of its samples: that it is whole cannot be verified")
-        return
-    width = bits // 8
-    raw = (np.ascontiguousarray(frames) >> (32 - bits)).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :width]
-    if hashlib.md5(raw.tobytes(), usedforsecurity=False).digest() != expected:
+    elif digest.digest() != expected:
         raise DecodeError("the FLAC file is truncated or broken: its samples do not match its checksum")

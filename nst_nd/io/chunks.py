@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 
 from nst_nd.errors import DecodeError
 
+# a file in memory, or mapped
+Encoded = bytes | mmap.mmap
 _STREAMING = (0, 0xFFFFFFFF)
 # what the encoder writes itself, and padding
 _REWRITTEN = {b"fmt ", b"data", b"fact", b"PEAK", b"ds64", b"JUNK", b"PAD ", b"FLLR", b"COMM", b"SSND", b"FVER"}
@@ -25,7 +28,7 @@ class Container:
     streaming: bool
 
 
-def split_container(data: bytes) -> Container:
+def split_container(data: Encoded) -> Container:
     """Walk the chunks of a WAV, RF64 or AIFF file. Raises DecodeError where the file is shorter than they say."""
     order = "<" if data[:4] in (b"RIFF", b"RF64") else ">"
     wide = _wide_sizes(data)
@@ -47,13 +50,13 @@ def split_container(data: bytes) -> Container:
     return Container(order, tuple(chunks), open_end)
 
 
-def _u32(data: bytes, at: int, order: str) -> int:
+def _u32(data: Encoded, at: int, order: str) -> int:
     if at + 4 > len(data):
         raise DecodeError("the audio file is truncated in its header")
     return int(struct.unpack_from(order + "I", data, at)[0])
 
 
-def _wide_sizes(data: bytes) -> dict[bytes, int]:
+def _wide_sizes(data: Encoded) -> dict[bytes, int]:
     """The 64-bit sizes of RF64, by the name of the chunk that they stand in for."""
     if data[:4] != b"RF64":
         return {}
@@ -63,7 +66,7 @@ def _wide_sizes(data: bytes) -> dict[bytes, int]:
     return {b"RF64": riff, b"data": body}
 
 
-def closed(data: bytes, container: Container) -> bytes:
+def closed(data: Encoded, container: Container) -> Encoded:
     """A streaming file with its true sizes written in."""
     if not container.streaming:
         return data
@@ -72,7 +75,7 @@ def closed(data: bytes, container: Container) -> bytes:
     return data[:4] + struct.pack(container.order + "I", len(data) - 8) + data[8 : at - 4] + sizes + data[at:]
 
 
-def extra_chunks(data: bytes, container: Container) -> tuple[tuple[bytes, bytes], ...]:
+def extra_chunks(data: Encoded, container: Container) -> tuple[tuple[bytes, bytes], ...]:
     """The chunks that no encoder of ours writes: tags, cues, loops."""
     return tuple((name, data[at : at + size]) for name, at, size in container.chunks if name not in _REWRITTEN)
 
@@ -95,7 +98,7 @@ def spliced(data: bytes, extra: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return bytes(out)
 
 
-def split_flac(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
+def split_flac(data: Encoded) -> tuple[list[tuple[int, bytes]], int]:
     """FLAC's metadata blocks (type, body) and where its frames start. Raises DecodeError where they end too soon."""
     blocks, at, last = [], 4, False
     while not last:

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_nd import scratch
 from nst_nd.domains.metrics.copying import largest_correlation
 from nst_nd.domains.metrics.envelopes import envelope_distance
 from nst_nd.sample import Sample
 
 ONSET_WINDOW_S = 0.03
 LOWEST_HZ = 50.0
+# one step of 16 bits below full scale
+FULL = 1.0 - 2.0**-15
 # third-octave bands of an ECG, lowest and highest centre in Hz
 BANDS_HZ = (0.6, 40.0)
 
@@ -78,11 +81,14 @@ def spectral_convergence(content: Sample, result: Sample) -> float:
 
 def clipped(sample: Sample) -> int:
     """Samples at full scale (-1, or 1 less one step of 16 bits) or beyond it."""
-    return int(np.count_nonzero(_at_full_scale(sample)))
+    parts = (sample.data[:, piece] for piece in scratch.chunks(sample.data, 1))
+    found = sum(int(np.count_nonzero(np.abs(part) >= FULL)) for part in parts)
+    scratch.release(sample.data)
+    return found
 
 
 def _at_full_scale(sample: Sample) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.abs(sample.data) >= 1.0 - 2.0**-15
+    found: NDArray[np.bool_] = np.abs(sample.data) >= FULL
     return found
 
 

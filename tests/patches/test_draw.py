@@ -1,0 +1,166 @@
+"""Pictures and the JSON beside them, and inputs that are made: what they show, and how they are written."""
+
+import json
+import math
+
+import nibabel
+import numpy as np
+import pytest
+import soundfile
+from patch_helpers import clicks, planted
+from PIL import Image
+
+from nst_nd.boxes import Span
+from nst_nd.errors import Interrupted, OutputError
+from nst_nd.features.extractor import ChainStage
+from nst_nd.patches import draw
+from nst_nd.patches.maximise import maximised, unrectified
+from nst_nd.patches.record import save
+from nst_nd.patches.search import Query, search
+from nst_nd.patches.views import edge_for, envelope, view
+from nst_nd.sample import Grid, Sample
+
+SMALL = {"extractor": {"name": "random", "widths": (3,), "channels": (4, 4)}}
+
+
+def words(figure):
+    return [text.get_text() for text in figure.texts] + [t.get_text() for axes in figure.axes for t in axes.texts]
+
+
+@pytest.fixture
+def image(tmp_path, detecting):
+    places = [(7, 9), (30, 40), (1, 60)]
+    planted(tmp_path / "a.png", places, [0.45, 0.4, 0.35])
+    return tmp_path / "a.png"
+
+
+def test_images_are_drawn_as_they_are(image):
+    found = search([image], {}, Query("answer", (0, 1), top=3))
+    figure = draw.figure_of(found)
+    assert len(figure.axes) == sum(len(patches) for patches in found.patches.values())
+    first, _, last = (axes.images[0].get_array() for axes in figure.axes[:3])
+    assert first.shape == (5, 5, 4)
+    stored = np.asarray(Image.open(image))[5:10, 7:12] / 255
+    np.testing.assert_allclose(first[..., 0], stored, atol=1e-6)
+    assert (first[..., 3] == 1).all()
+    assert last[0, :, 3].tolist() == [0.0] * 5  # the field of the last one begins above the picture
+    said = " ".join(words(figure))
+    assert "receptive field 5 x 5 px; 1 input;" in said
+    assert "hatched" in said
+    assert "a *" in said
+
+
+def test_traces_share_a_time_axis_in_seconds(detecting, tmp_path):
+    clicks(tmp_path / "a.wav", 8000, 0.5, [(0.1, 0.5), (0.3, 0.4)])
+    found = search([tmp_path / "a.wav"], SMALL, Query("answer", (0, 1), top=2))
+    figure = draw.figure_of(found)
+    assert {axes.get_xlim() for axes in figure.axes} == {(0.0, 5 / 8000)}
+    assert len({axes.get_ylim() for axes in figure.axes[:2]}) == 1
+    assert "a 0.10 s" in words(figure)
+    assert "time in s from the start of the receptive field" in words(figure)
+
+
+def test_volumes_are_planes_with_a_bar_in_mm(tmp_path):
+    data = np.random.default_rng(0).normal(100, 20, (30, 14, 12)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "v.nii")
+    found = search([tmp_path / "v.nii"], SMALL, Query("relu2", (0,), top=2, inside=True))
+    figure = draw.figure_of(found)
+    assert len(figure.axes) == 3 * 2
+    extent = found.watched.receptive.extent
+    sides = [extent[0] * 2.0, extent[1] * 2.0, extent[2] * 3.0]
+    shown = [axes.images[0].get_extent() for axes in figure.axes[:3]]
+    assert shown == [[0, sides[a], 0, sides[b]] for a, b in ((0, 1), (0, 2), (1, 2))]
+    bars = [t for t in words(figure) if t.endswith(" mm")]
+    assert bars == [f"{draw.round_length(sides[a] / 2):g} mm" for a in (0, 0, 1)]
+    patch = found.patches[0][0]
+    middle = [(span.start + span.stop) // 2 for span in patch.field]
+    inside = [slice(*span) for span in patch.field]
+    np.testing.assert_array_equal(patch.view[1], data[inside[0], middle[1], inside[2]])
+
+
+@pytest.mark.parametrize(("most", "length"), [(13.0, 10.0), (9.9, 5.0), (2.0, 2.0), (0.37, 0.2), (1.0, 1.0)])
+def test_round_lengths(most, length):
+    assert draw.round_length(most) == pytest.approx(length)
+
+
+def test_views():
+    data = np.arange(24, dtype=np.float32).reshape(1, 4, 6)
+    sample = Sample(data, "image", "full scale", Grid((1.0, 1.0), "px"))
+    (shown,) = view(sample, (Span(-1, 2), Span(4, 8)))
+    assert np.isnan(shown[0]).all()
+    assert shown[1, :2, 0].tolist() == [4.0, 5.0]
+    assert np.isnan(shown[1, 2:]).all()
+    (thin,) = view(sample, (Span(0, 4), Span(0, 6)), edge=2)
+    assert thin[..., 0].tolist() == [[0.0, 3.0], [12.0, 15.0]]
+    wave = np.sin(np.arange(10_000, dtype=np.float32))[None]
+    low, high = envelope(wave)[0]
+    assert low.size == 2000
+    assert (low.min(), high.max()) == (wave.min(), wave.max())
+    assert edge_for("image", (Span(0, 500), Span(0, 500)), 3, 64 * 25) < 100
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_picture_and_json_appear_together(suffix, image):
+    found = search([image], {}, Query("answer", (0,), top=2))
+    target = image.with_name(f"fig{suffix}")
+    record = save(found, target, overwrite=False, seconds=1.0)
+    assert target.stat().st_size > 2000
+    assert json.loads(target.with_name(f"fig{suffix}.json").read_text()) == json.loads(json.dumps(record))
+    assert str(image.parent) not in json.dumps(record)
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        save(found, target, overwrite=False, seconds=1.0)
+    save(found, target, overwrite=True, seconds=1.0)
+    assert target.read_bytes() == before
+    assert sorted(p.name for p in image.parent.iterdir()) == ["a.png", f"fig{suffix}", f"fig{suffix}.json"]
+
+
+def test_an_input_is_made_for_a_detector(image):
+    found = search([image], {}, Query("answer", (0, 1), top=2, ranges=True))
+    made = maximised(found, 100, 0)
+    for unit, sign in ((0, 1), (1, -1)):
+        one = made.synthetic[unit]
+        assert one.activation > max(1.2 * one.start, found.patches[unit][0].activation * 0.8)
+        picture = one.view[0][..., 0]
+        assert np.corrcoef(picture.ravel(), sign * found.patches[0][0].view[0][..., 0].ravel())[0, 1] > 0.7
+        assert picture.min() >= -1e-6
+        assert picture.max() <= 1 + 1e-6
+    again = maximised(found, 100, 0)
+    assert np.array_equal(again.synthetic[0].view[0], made.synthetic[0].view[0])
+    figure = draw.figure_of(made)
+    assert len(figure.axes) == 2 + sum(len(patches) for patches in found.patches.values())
+    assert words(figure).count("made for it") == 2
+    with pytest.raises(Interrupted):
+        maximised(found, 5, 0, should_stop=lambda: True)
+    with pytest.raises(ValueError, match="ranges"):
+        maximised(search([image], {}, Query("answer", (0,))), 5, 0)
+
+
+@pytest.mark.parametrize("kind", ["sound", "volume"])
+def test_inputs_are_made_in_one_and_three_dimensions(kind, tmp_path):
+    rng = np.random.default_rng(1)
+    if kind == "sound":
+        soundfile.write(tmp_path / "x.wav", rng.normal(0, 0.1, 4000), 8000)
+        file = tmp_path / "x.wav"
+    else:
+        nibabel.save(
+            nibabel.Nifti1Image(rng.normal(0, 9, (16, 16, 12)).astype(np.float32), np.eye(4)), tmp_path / "x.nii"
+        )
+        file = tmp_path / "x.nii"
+    found = search([file], SMALL, Query("relu2", (0,), top=2, ranges=True))
+    made = maximised(found, 25, 3)
+    for unit, one in made.synthetic.items():
+        assert math.isfinite(one.activation)
+        assert one.activation > found.patches[unit][0].activation
+    assert len(draw.figure_of(made).axes) == (3 if kind == "volume" else 1) * (1 + len(found.patches[0]))
+
+
+def test_the_last_rectifier_goes():
+    from nst_nd import random_network, vgg19
+
+    for network, tap in ((vgg19(1, 2, blocks=1), "relu1_2"), (random_network(1, 2, channels=(6, 4)), "relu1")):
+        found, plain = unrectified(network.until([tap]))
+        assert found
+        assert isinstance(plain.stages[-1], ChainStage)
+        assert not unrectified(plain)[0]
+    assert not unrectified(vgg19(1, 2, blocks=1).until(["pool1"]))[0]
