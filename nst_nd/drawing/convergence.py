@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ from nst_nd.errors import InputError
 
 # inches, without and with lines of the legend
 WIDE, HIGH, LEGEND_LINE = 8.0, 4.2, 0.19
+# share of the axis that numbers of scales are apart, and how many sizes there is room for
+CLOSEST, MOST_TOLD = 0.02, 5
+# share of the steps that is left free beside them
+BESIDE = 0.02
+# steps of a scale below which they are dots: a single one is no line
+FEW = 4
 # lines that can be told apart; further terms are in dashes, then in dots
 COLOURS, DASHES = "tab10", ("-", "--", ":")
 
@@ -49,10 +56,10 @@ def convergence_figure(
     _line(axes, steps, scale, total, "sum", color=ink(), linewidth=2.0)
     if any(np.any(of_term > 0.0) for of_term in values.values()):
         axes.set_yscale("log")
-    axes.set_xlabel("iteration", fontsize=TEXT_PT + 1)
     axes.set_ylabel("weighted term", fontsize=TEXT_PT + 1)
     axes.tick_params(labelsize=TEXT_PT)
-    axes.margins(x=0.02)
+    beside = max(0.5, BESIDE * float(steps[-1] - steps[0]))
+    axes.set_xlim(steps[0] - beside, steps[-1] + beside)
     _boundaries(axes, steps, scale, sizes or {})
     legend = axes.legend(fontsize=TEXT_PT, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     for text in legend.get_texts():
@@ -67,25 +74,25 @@ def _line(
     known = np.where(np.isfinite(values) & (values > 0.0), values, np.nan)
     breaks = np.flatnonzero(np.diff(scale)) + 1
     shown = name if np.isfinite(known).any() else f"{name} (0)"
-    # a single step is no line
-    style["marker"] = "." if len(steps) - len(breaks) < 3 else None
+    shortest = np.diff([0, *breaks, len(steps)]).min()
+    style["marker"] = "." if shortest < FEW else None
     axes.plot(np.insert(steps, breaks, np.nan), np.insert(known, breaks, np.nan), label=shown, **style)
 
 
 def _boundaries(axes: Axes, steps: NDArray[Any], scale: NDArray[Any], sizes: Mapping[int, Sequence[int]]) -> None:
-    """A line where a scale begins, and what it is at the top."""
-    starts = [0, *(np.flatnonzero(np.diff(scale)) + 1)]
-    for begin in starts:
+    """A line where a scale begins, its number at the top, and the sizes below."""
+    starts = [0, *(np.flatnonzero(np.diff(scale)) + 1), len(steps)]
+    told, last = [], -np.inf
+    for begin, end in pairwise(starts):
+        number = int(scale[begin])
         if begin:
             axes.axvline((steps[begin - 1] + steps[begin]) / 2, color="gray", linewidth=0.8, linestyle=":")
-        size = sizes.get(int(scale[begin]))
-        words = f"scale {int(scale[begin]) + 1}" + (f"\n{' x '.join(map(str, size))}" if size else "")
-        axes.annotate(
-            words,
-            (steps[begin], 1.0),
-            (2, 3),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            fontsize=TEXT_PT,
-            va="bottom",
-        )
+        middle = (steps[begin] + steps[end - 1]) / 2
+        if middle - last >= CLOSEST * (steps[-1] - steps[0]):
+            look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": TEXT_PT}
+            axes.annotate(f"{number + 1}", (middle, 1.0), (0, 3), xycoords=("data", "axes fraction"), **look)
+            last = middle
+        if number in sizes:
+            told.append(f"{number + 1}: {' x '.join(map(str, sizes[number]))}")
+    words = f"iteration   (scale {', '.join(told)})" if told else "iteration"
+    axes.set_xlabel(words if len(told) <= MOST_TOLD else "iteration", fontsize=TEXT_PT + 1)

@@ -15,9 +15,9 @@ from nst_nd.drawing.signal import Column, Signal, View, drawable
 
 # inches: the square that an image fits into, when it is alone and beside others; margins; lines of words
 ALONE, BESIDE_OTHERS = 5.0, 3.0
-MARGIN, HEAD, FOOT = 0.25, 0.5, 0.62
+MARGIN, HEAD, FOOT, LINE = 0.25, 0.5, 0.62, 0.17
 # columns are never narrower than their words
-LEAST_COLUMN = 1.9
+LEAST_COLUMN = 2.6
 LEAST_SIDE = 0.02
 # of what fits into it, so much may a scale bar take
 BAR_SHARE = 0.4
@@ -60,7 +60,6 @@ def _image(
     facts = f"{columns} x {rows} px"
     if unit != "px":
         facts += f", {spacing[1]:.3g} x {spacing[0]:.3g} {unit}"
-    facts += f", shown at 1/{side}" if side > 1 else ""
     sheet.words(left, 0.17, drawable(column.name), fontsize=NAME_PT, fontweight="bold")
     sheet.words(left, 0.36, facts)
     if less is not None:
@@ -75,8 +74,10 @@ def _image(
     per_inch = columns * spacing[1] / width
     length = nice_length(BAR_SHARE * columns * spacing[1])
     sheet.bar(left, top + height + 0.16, length / per_inch, f"{length:g} {unit}")
-    shown = [*said, *([] if asked is None else [window_words(asked, signal.units)])]
-    sheet.words(left, top + height + 0.38, "; ".join(shown))
+    said += [f"shown at 1/{side}"] * (side > 1)
+    said += [] if asked is None else [f"window {window_words(asked, signal.units)}"]
+    for line in range(0, len(said), 2):
+        sheet.words(left, top + height + 0.36 + LINE * line / 2, ", ".join(said[line : line + 2]))
 
 
 def _show(axes: Axes, pixels: NDArray[Any], limits: tuple[float, float], colours: str) -> None:

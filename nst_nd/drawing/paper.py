@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ ECG_SECONDS, MOST_SECONDS = 5.0, 30.0
 # of a lead: as much as the largest wave needs, between these, in whole squares of 5 mm
 LEAST_MM, MOST_MM = 30.0, 80.0
 MARGIN_MM = 12.0
+# leads below each other of one recording, from which on there are two columns of them
+TALLEST = 6
 PAPER, FINE, COARSE, INK = "#ffffff", "#f6d5d5", "#e59a9a", "#1a1a1a"
 # samples of a lead from which on only the lowest and highest of neighbours are drawn
 MANY = 20000
@@ -37,28 +40,38 @@ def ecg_figure(columns: Sequence[Column], view: View) -> Picture:
     if not any(part.time.size for part in parts):
         longest = max(column.signal.shape[0] / (column.signal.grid.rate or 1.0) for column in columns)
         raise ConfigError(f"start: got {view.start:g} s; allowed: less than the {longest:g} s that were recorded")
-    leads = max(len(part.waves) for part in parts)
+    stacks = [(n, range(len(part.waves))) for n, part in enumerate(parts)]
+    if len(parts) == 1 and len(parts[0].waves) > TALLEST and seconds <= ECG_SECONDS:
+        half = math.ceil(len(parts[0].waves) / 2)
+        stacks = [(0, range(half)), (0, range(half, len(parts[0].waves)))]
     across = seconds * MM_PER_S
-    wide = len(columns) * (across + MARGIN_MM) + MARGIN_MM
+    wide = len(stacks) * (across + MARGIN_MM) + MARGIN_MM
     strip = strip_mm([part.waves for part in parts])
-    high = leads * strip + 2 * MARGIN_MM
+    high = max(len(leads) for _, leads in stacks) * strip + 2 * MARGIN_MM
     figure = Picture(figsize=(wide / MM_PER_INCH, high / MM_PER_INCH))
-    for n, (column, part) in enumerate(zip(columns, parts, strict=True)):
-        left = MARGIN_MM + n * (across + MARGIN_MM)
-        for lead in range(len(part.waves)):
-            bottom = high - MARGIN_MM - (lead + 1) * strip
+    for place, (n, leads) in enumerate(stacks):
+        left = MARGIN_MM + place * (across + MARGIN_MM)
+        for row, lead in enumerate(leads):
+            bottom = high - MARGIN_MM - (row + 1) * strip
             axes = figure.add_axes((left / wide, bottom / high, across / wide, strip / high))
-            name = column.signal.channels[lead] if column.signal.channels else f"lead {lead + 1}"
-            _lead(axes, part, lead, (view.start, view.start + seconds), strip)
-            place = {"transform": axes.transAxes, "va": "top", **AS_IT_IS}
-            axes.text(0.01, 0.95, drawable(name), fontsize=TEXT_PT, color=INK, **place)
+            _lead(axes, parts[n], lead, (view.start, view.start + seconds), strip)
+            _name(axes, columns[n].signal, lead)
             if lead == 0:
-                rate = f"{column.signal.grid.rate:g} Hz" if column.signal.grid.rate else "rate unknown"
-                title = f"{drawable(column.name)}, {rate}"
-                axes.set_title(title, fontsize=NAME_PT, loc="left", **AS_IT_IS)
+                _head(axes, columns[n])
     shown = f"{MM_PER_S:g} mm/s   {MM_PER_MV:g} mm/mV   {view.start:g} to {view.start + seconds:g} s"
     figure.text(MARGIN_MM / wide, 0.5 * MARGIN_MM / high, shown, fontsize=TEXT_PT, va="center")
     return figure
+
+
+def _name(axes: Axes, signal: Signal, lead: int) -> None:
+    name = drawable(signal.channels[lead]) if signal.channels else f"lead {lead + 1}"
+    look = {"va": "top", "fontsize": TEXT_PT, "color": INK, **AS_IT_IS}
+    axes.text(0.01, 0.95, name, transform=axes.transAxes, **look)
+
+
+def _head(axes: Axes, column: Column) -> None:
+    rate = f"{column.signal.grid.rate:g} Hz" if column.signal.grid.rate else "rate unknown"
+    axes.set_title(f"{drawable(column.name)}, {rate}", fontsize=NAME_PT, loc="left", **AS_IT_IS)
 
 
 class Part:
@@ -81,18 +94,15 @@ class Part:
 
 def strip_mm(waves: Sequence[NDArray[np.float64]]) -> float:
     """Height of a lead in which every wave of the parts that are shown has its place."""
-    largest = 0.0
-    for part in waves:
-        for wave in part:
-            known = wave[np.isfinite(wave)]
-            largest = max(largest, float(np.abs(known - np.median(known)).max())) if known.size else largest
-    return float(np.clip(10.0 * np.ceil(1.05 * largest * MM_PER_MV / 5.0), LEAST_MM, MOST_MM))
+    known = [wave[np.isfinite(wave)] for part in waves for wave in part]
+    largest = max((float(np.ptp(wave)) for wave in known if wave.size), default=0.0)
+    return float(np.clip(5.0 * np.ceil(1.1 * largest * MM_PER_MV / 5.0), LEAST_MM, MOST_MM))
 
 
 def _lead(axes: Axes, part: Part, lead: int, span: tuple[float, float], strip: float) -> None:
     wave, half = part.waves[lead], strip / MM_PER_MV / 2.0
     known = wave[np.isfinite(wave)]
-    level = float(np.median(known)) if known.size else 0.0
+    level = _level(known, strip)
     _paper(axes, span, (level - half, level + half))
     if wave.size > MANY:
         # every lowest and highest value, one after the other, of each small stretch of time
@@ -102,6 +112,14 @@ def _lead(axes: Axes, part: Part, lead: int, span: tuple[float, float], strip: f
         time = part.time
     # one sample is no line
     axes.plot(time, wave, color=INK, linewidth=0.7, marker="." if known.size == 1 else None)
+
+
+def _level(known: NDArray[np.float64], strip: float) -> float:
+    """mV in the middle of a lead: between its lowest and highest wave; the usual value where they do not fit."""
+    if not known.size:
+        return 0.0
+    fits = np.ptp(known) * MM_PER_MV <= strip
+    return float((known.min() + known.max()) / 2.0 if fits else np.median(known))
 
 
 def _paper(axes: Axes, span: tuple[float, float], limits: tuple[float, float]) -> None:

@@ -22,7 +22,7 @@ FOR = {
     "start": ("audio", "ecg"),
     "seconds": ("audio", "ecg"),
 }
-LONGEST_LABEL = 40
+LONGEST_LABEL = 32
 # text of unknown origin is shown as it is: no mathematics, no TeX
 AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}
 
@@ -90,7 +90,8 @@ class View:
     """Which part is shown, and how; options that are not for this kind of signal are refused.
 
     window: values from black to white, in the signal's unit, or the name of one in HU (see `window.WINDOWS`).
-    at: voxel (i, j, k) where the three planes meet; the middle if absent. start, seconds: of a recording.
+    at: voxel (i, j, k) where the three planes meet, also in others of that size; the middle if absent, and in volumes
+    of another size. start, seconds: of a recording.
     """
 
     window: Sequence[float] | str | None = None

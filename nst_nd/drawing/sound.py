@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from nst_nd.drawing.picture import NAME_PT, TEXT_PT, Picture
@@ -18,7 +19,7 @@ MOST_POINTS = 4000
 MOST_FRAMES = 1500
 WAVE = "#33658a"
 # inches
-WIDE, HIGH = 4.6, 4.8
+ALONE, WIDE, HIGH, BAR = 7.0, 4.6, 4.8, 0.4
 # samples of a window, however short the sound
 LEAST_WINDOW = 8
 
@@ -32,35 +33,43 @@ def audio_figure(columns: Sequence[Column], view: View) -> Picture:
     if not any(part.size for part in parts):
         longest = max(column.signal.shape[0] / (column.signal.grid.rate or 1.0) for column in columns)
         raise ConfigError(f"start: got {view.start:g} s; allowed: less than the {longest:g} s of the sound")
-    figure = Picture(figsize=((7.0 if len(columns) == 1 else WIDE * len(columns)) + 0.4, HIGH), layout="constrained")
+    wide = ALONE if len(columns) == 1 else WIDE * len(columns)
+    figure = Picture(figsize=(wide + BAR, HIGH), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False, height_ratios=(1, 2))
     peak = max(float(np.nanmax(np.abs(part), initial=0.0)) for part in parts) or 1.0
-    top = min((column.signal.grid.rate or 1.0) for column in columns) / 2.0
+    top = min((column.signal.grid.rate or 1.0) for column in columns) / 2000.0
     for n, (column, part) in enumerate(zip(columns, parts, strict=True)):
         rate = column.signal.grid.rate or 1.0
-        wave, picture = axes[:, n]
-        end = view.start + part.shape[1] / rate
-        wave.set_title(f"{drawable(column.name)}, {rate:g} Hz", fontsize=NAME_PT, loc="left", **AS_IT_IS)
-        wave.set(xlim=(view.start, end if part.size else view.start + 1.0), ylim=(-1.05 * peak, 1.05 * peak))
-        picture.set(ylim=(0.0, top / 1000.0), xlim=wave.get_xlim(), xlabel="time (s)")
-        if n == 0:
-            wave.set_ylabel("of full scale")
-            picture.set_ylabel("frequency (kHz)")
-        if not part.size:
-            wave.text(0.5, 0.5, f"ends before {view.start:g} s", transform=wave.transAxes, ha="center", va="center")
-            continue
-        low, high = envelope(part)
-        time = np.linspace(view.start, end, low.size)
-        wave.fill_between(time, low, high, color=WAVE, linewidth=0.4)
-        extent = (view.start, end, 0.0, rate / 2000.0)
-        look = {"origin": "lower", "aspect": "auto", "vmin": LOWEST_DB, "vmax": HIGHEST_DB, "cmap": "magma"}
-        picture.imshow(spectrogram(part, rate), extent=extent, **look)
-        picture.set(ylim=(0.0, top / 1000.0), xlim=wave.get_xlim())
+        span = (view.start, view.start + (part.shape[1] / rate or 1.0))
+        axes[0, n].set_title(f"{drawable(column.name)}, {rate:g} Hz", fontsize=NAME_PT, loc="left", **AS_IT_IS)
+        if part.size:
+            _sound(*axes[:, n], part, rate, span)
+        else:
+            words = f"ends before {view.start:g} s"
+            axes[0, n].text(0.5, 0.5, words, transform=axes[0, n].transAxes, ha="center", va="center")
+        axes[0, n].set(xlim=span, ylim=(-1.05 * peak, 1.05 * peak))
+        axes[1, n].set(xlim=span, ylim=(0.0, top), xlabel="time (s)")
+    axes[0, 0].set_ylabel("of full scale")
+    axes[1, 0].set_ylabel("frequency (kHz)")
     shown = next(picture.images[0] for picture in axes[1] if picture.images)
-    figure.colorbar(shown, ax=list(axes[1]), pad=0.01, aspect=30).set_label("dB of full scale", fontsize=TEXT_PT)
+    figure.colorbar(shown, ax=list(axes[1]), pad=0.01, aspect=30, label="dB of full scale")
     for one in figure.axes:
         one.tick_params(labelsize=TEXT_PT)
+        one.xaxis.label.set_fontsize(TEXT_PT + 1)
+        one.yaxis.label.set_fontsize(TEXT_PT + 1)
     return figure
+
+
+def _sound(wave: Axes, picture: Axes, part: NDArray[Any], rate: float, span: tuple[float, float]) -> None:
+    low, high = envelope(part)
+    time = np.linspace(*span, low.size)
+    wave.fill_between(time, low, high, color=WAVE, linewidth=0.4)
+    if low.size == 1:
+        # one sample has no width
+        wave.plot(time, low, color=WAVE, marker=".")
+    extent = (*span, 0.0, rate / 2000.0)
+    look: dict[str, Any] = {"origin": "lower", "vmin": LOWEST_DB, "vmax": HIGHEST_DB, "cmap": "magma"}
+    picture.imshow(spectrogram(part, rate), extent=extent, aspect="auto", **look)
 
 
 def _part(signal: Signal, view: View) -> NDArray[Any]:

@@ -19,9 +19,9 @@ from nst_nd.errors import ConfigError
 
 # inches: the longest side of a plane; margins; room for letters beside and above it, and for the bar below
 LONGEST = 2.7
-MARGIN, HEAD, FOOT = 0.2, 0.52, 0.62
-LETTER, TITLE, BELOW = 0.28, 0.24, 0.44
-LEAST_COLUMN = 2.2
+MARGIN, HEAD, FOOT = 0.2, 0.68, 0.62
+LETTER, TITLE, ABOVE, BELOW = 0.28, 0.24, 0.2, 0.46
+LEAST_COLUMN = 2.9
 # a bar shorter than this, in inches, is no help: narrow planes have bars that are wider than they are
 LEAST_BAR = 0.3
 # degrees off the axes of the body from which on it is said
@@ -53,7 +53,7 @@ def volume_figure(columns: Sequence[Column], view: View, hounsfield: bool = Fals
     limits = _limits(columns, cells, view, hounsfield)
     grid = [list(row) for row in zip(*cells, strict=True)] if len(columns) > 1 else cells
     wide = [max(LEAST_COLUMN, *(row[n].width + 2 * LETTER for row in grid)) for n in range(len(grid[0]))]
-    high = [max(cell.height for cell in row) + TITLE + LETTER + BELOW for row in grid]
+    high = [max(cell.height for cell in row) + TITLE + ABOVE + BELOW for row in grid]
     sheet = Sheet(sum(wide) + MARGIN * (len(wide) + 1), HEAD + sum(high) + FOOT)
     for n, column in enumerate(columns):
         _head(sheet, column, MARGIN + sum(wide[:n]) + MARGIN * n)
@@ -70,14 +70,16 @@ def volume_figure(columns: Sequence[Column], view: View, hounsfield: bool = Fals
 
 
 def _meeting(signal: Signal, first: Signal, at: Sequence[int] | None) -> tuple[int, ...]:
-    """The voxel where the planes meet: the one asked for, or as far into a volume of another size."""
+    """The voxel where the planes meet: the one asked for in volumes of the first one's size, else the middle."""
+    middle = tuple(n // 2 for n in signal.shape)
     if at is None:
-        return tuple(n // 2 for n in signal.shape)
-    voxel = tuple(int(n) for n in at)
-    if len(voxel) != len(first.shape) or not all(0 <= v < n for v, n in zip(voxel, first.shape, strict=True)):
+        return middle
+    voxel = [int(v) for v in at if isinstance(v, int | np.integer)]
+    inside = len(voxel) == len(at) == len(first.shape)
+    if not inside or not all(0 <= v < n for v, n in zip(voxel, first.shape, strict=True)):
         most = ", ".join(str(n - 1) for n in first.shape)
-        raise ConfigError(f"at: got {voxel}; allowed: a voxel (i, j, k) from (0, 0, 0) to ({most})")
-    return tuple(v * n // m for v, n, m in zip(voxel, signal.shape, first.shape, strict=True))
+        raise ConfigError(f"at: got {tuple(at)}; allowed: a voxel (i, j, k) from (0, 0, 0) to ({most})")
+    return tuple(voxel) if signal.shape == first.shape else middle
 
 
 def _cells(column: Column, at: Sequence[int]) -> list[_Cell]:
@@ -121,11 +123,11 @@ def _head(sheet: Sheet, column: Column, left: float) -> None:
     grid = column.signal.grid
     size = " x ".join(str(n) for n in column.signal.shape)
     step = " x ".join(f"{s:.3g}" for s in grid.spacing)
-    more = f", channel 1 of {len(column.signal.data)}" if len(column.signal.data) > 1 else ""
-    tilt = tilt_of(grid.affine)
-    more += f", oblique by {tilt:.0f}°" if tilt >= OBLIQUE else ""
+    tilt, nc = tilt_of(grid.affine), len(column.signal.data)
+    more = [f"channel 1 of {nc}"] * (nc > 1) + [f"oblique by {tilt:.0f}°"] * (tilt >= OBLIQUE)
     sheet.words(left, 0.17, drawable(column.name), fontsize=NAME_PT, fontweight="bold")
-    sheet.words(left, 0.36, f"{size}, {step} {grid.unit}{more}")
+    sheet.words(left, 0.36, f"{size}, {step} {grid.unit}")
+    sheet.words(left, 0.53, ", ".join(more))
 
 
 def _draw(
@@ -139,16 +141,16 @@ def _draw(
     middle = left + room / 2
     title = f"{plane.name}, {'ijk'[plane.normal]} = {cell.at} of 0 to {slices - 1}{shown}"
     sheet.words(middle, top + TITLE / 2, title, ha="center")
-    start, upper = middle - cell.width / 2, top + TITLE + LETTER
+    start, upper = middle - cell.width / 2, top + TITLE + ABOVE
     axes = sheet.panel(start, upper, cell.width, cell.height)
-    axes.set_gid(f"{column.name} {plane.name}")
+    axes.set_gid(f"{column.name}: {plane.name}")
     colours = "gray" if column.less is None else DIFFERENCE_COLOURS
     axes.imshow(cell.values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
     level, lower = upper + cell.height / 2, upper + cell.height
     style = {"ha": "center", "fontweight": "bold"}
     sheet.words(start - LETTER / 2, level, plane.left, **style)
     sheet.words(start + cell.width + LETTER / 2, level, plane.right, **style)
-    sheet.words(middle, upper - LETTER / 2 + 0.02, plane.top, **style)
+    sheet.words(middle, upper - ABOVE / 2, plane.top, **style)
     sheet.words(middle, lower + 0.12, plane.bottom, **style)
     length = nice_length(max(BAR_SHARE * cell.width, LEAST_BAR) * cell.per_inch)
     sheet.bar(start, lower + 0.27, length / cell.per_inch, f"{length:g} {column.signal.grid.unit}")
@@ -162,5 +164,5 @@ def _foot(
     if column.less is None:
         sheet.words(left, top + 0.2, f"window {window_words(limits, units)}")
         return
-    axes = next(axes for axes in sheet.picture.axes if str(axes.get_gid()).startswith(f"{column.name} "))
-    colour_bar(sheet, axes, (left, top, room), np.where(units == "arbitrary", "arbitrary units", units).item())
+    axes = next(axes for axes in sheet.picture.axes if str(axes.get_gid()).startswith(f"{column.name}: "))
+    colour_bar(sheet, axes, (left, top, room), "arbitrary units" if units == "arbitrary" else units)
