@@ -42,7 +42,7 @@ class Plane:
     def cut(self, volume: NDArray[Any], at: int) -> NDArray[Any]:
         """The slice [channel, row, column] of [channel, i, j, k] at voxel `at` of the normal, as it is shown."""
         # a view: np.take would copy the whole of a volume that is mapped or broadcast
-        plane = volume[(*(slice(None),) * (self.normal + 1), at)]
+        plane = volume[(*(slice(None),) * (self.normal + 1), slice(at, at + 1))].squeeze(self.normal + 1)
         if self.across < self.down:
             plane = plane.swapaxes(1, 2)
         plane = plane[:, ::-1] if self.flip_down else plane

@@ -43,7 +43,7 @@ def audio_figure(columns: Sequence[Column], view: View) -> Picture:
         span = (view.start, view.start + (part.shape[1] / rate or 1.0))
         axes[0, n].set_title(f"{drawable(column.name)}, {rate:g} Hz", fontsize=NAME_PT, loc="left", **AS_IT_IS)
         if part.size:
-            _sound(*axes[:, n], part, rate, span)
+            _sound(axes[0, n], axes[1, n], part, rate, span)
         else:
             words = f"ends before {view.start:g} s"
             axes[0, n].text(0.5, 0.5, words, transform=axes[0, n].transAxes, ha="center", va="center")
