@@ -16,7 +16,7 @@ from nst_nd.errors import ConfigError
 # of a spectrogram; a sine of full scale has 0 dB
 WINDOW_S, LOWEST_DB, HIGHEST_DB = 0.046, -90.0, 0.0
 MOST_POINTS = 4000
-MOST_FRAMES = 1500
+MOST_FRAMES, FEWEST_FRAMES = 1500, 50
 WAVE = "#33658a"
 # inches
 ALONE, WIDE, HIGH, BAR = 7.0, 4.6, 4.8, 0.4
@@ -29,7 +29,8 @@ def audio_figure(columns: Sequence[Column], view: View) -> Picture:
 
     Raises ConfigError for a start behind the end of every sound.
     """
-    parts = [_part(column.signal, view) for column in columns]
+    spans = [_span(column.signal, view) for column in columns]
+    parts = [column.signal.data[:, slice(*span)] for column, span in zip(columns, spans, strict=True)]
     if not any(part.size for part in parts):
         longest = max(column.signal.shape[0] / (column.signal.grid.rate or 1.0) for column in columns)
         raise ConfigError(f"start: got {view.start:g} s; allowed: less than the {longest:g} s of the sound")
@@ -43,7 +44,8 @@ def audio_figure(columns: Sequence[Column], view: View) -> Picture:
         span = (view.start, view.start + (part.shape[1] / rate or 1.0))
         axes[0, n].set_title(f"{drawable(column.name)}, {rate:g} Hz", fontsize=NAME_PT, loc="left", **AS_IT_IS)
         if part.size:
-            _sound(axes[0, n], axes[1, n], part, rate, span)
+            _wave(axes[0, n], part, rate, span)
+            _picture(axes[1, n], spectrogram(column.signal.data, rate, spans[n]), rate, span)
         else:
             words = f"ends before {view.start:g} s"
             axes[0, n].text(0.5, 0.5, words, transform=axes[0, n].transAxes, ha="center", va="center")
@@ -60,24 +62,29 @@ def audio_figure(columns: Sequence[Column], view: View) -> Picture:
     return figure
 
 
-def _sound(wave: Axes, picture: Axes, part: NDArray[Any], rate: float, span: tuple[float, float]) -> None:
-    low, high = envelope(part)
-    time = np.linspace(*span, low.size)
-    wave.fill_between(time, low, high, color=WAVE, linewidth=0.4)
-    if low.size == 1:
+def _wave(axes: Axes, part: NDArray[Any], rate: float, span: tuple[float, float]) -> None:
+    """Every channel as a line, or, of many samples, from the lowest to the highest of all channels."""
+    count = part.shape[1]
+    if count <= MOST_POINTS:
         # one sample has no width
-        wave.plot(time, low, color=WAVE, marker=".")
-    extent = (*span, 0.0, rate / 2000.0)
+        dot = "." if count == 1 else None
+        axes.plot(span[0] + (np.arange(count) + 0.5) / rate, part.T, color=WAVE, linewidth=0.7, marker=dot)
+        return
+    low, high = envelope(part)
+    axes.fill_between(np.linspace(*span, low.size), low, high, color=WAVE, linewidth=0.4)
+
+
+def _picture(axes: Axes, level: NDArray[np.float64], rate: float, span: tuple[float, float]) -> None:
     look: dict[str, Any] = {"origin": "lower", "vmin": LOWEST_DB, "vmax": HIGHEST_DB, "cmap": "magma"}
-    picture.imshow(spectrogram(part, rate), extent=extent, aspect="auto", **look)
+    axes.imshow(level, extent=(*span, 0.0, rate / 2000.0), aspect="auto", **look)
 
 
-def _part(signal: Signal, view: View) -> NDArray[Any]:
-    """[channel, time] from the start on, a view."""
+def _span(signal: Signal, view: View) -> tuple[int, int]:
+    """First sample that is shown, and the one behind the last."""
     rate = signal.grid.rate or 1.0
     first = min(signal.shape[0], round(view.start * rate))
     stop = signal.shape[0] if view.seconds is None else first + max(1, round(view.seconds * rate))
-    return signal.data[:, first:stop]
+    return first, min(stop, signal.shape[0])
 
 
 def envelope(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -88,17 +95,18 @@ def envelope(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return low.astype(np.float64), high.astype(np.float64)
 
 
-def spectrogram(data: NDArray[Any], rate: float) -> NDArray[np.float64]:
+def spectrogram(data: NDArray[Any], rate: float, span: tuple[int, int]) -> NDArray[np.float64]:
     """dB [bin, frame] from 0 Hz to rate / 2: mean power of the channels of [channel, time] under Hann windows.
 
-    0 dB is a sine that reaches full scale. Of long sounds it is MOST_FRAMES windows at even distances.
+    span: samples that the middles of windows lie in, the second one excluded. 0 dB is a sine that reaches full scale.
+    Of long sounds it is MOST_FRAMES windows at even distances.
     """
-    total = data.shape[1]
+    total, shown = data.shape[1], span[1] - span[0]
     length = max(LEAST_WINDOW, min(round(WINDOW_S * rate), total))
     window = np.hanning(length + 1)[:-1]
-    hop = max(1, min(length // 4, total), total // MOST_FRAMES)
+    hop = max(1, min(length // 4, shown // FEWEST_FRAMES), shown // MOST_FRAMES)
     # in the middle of what each frame stands for; there is silence before the start and after the end
-    centres = np.arange(hop // 2, total, hop)
+    centres = np.arange(span[0] + hop // 2, span[1], hop)
     places = centres[:, None] + np.arange(length) - length // 2
     inside = (places >= 0) & (places < total)
     power = np.zeros((length // 2 + 1, len(centres)))

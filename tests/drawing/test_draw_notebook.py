@@ -7,7 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import pytest
 from drawing_helpers import audio, ecg, image, volume

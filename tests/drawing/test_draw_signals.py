@@ -142,3 +142,14 @@ def test_silence_and_what_became_nan():
     for sample in (audio(), ecg()):
         sample.data[0, 50:60] = np.nan
         assert sample.plot().png(dpi=30)
+
+
+def test_a_part_of_a_sound_is_heard_with_what_is_around_it():
+    """A steady tone has the same level at the ends of the part that is shown."""
+    level = audio(2.0).plot(start=0.5, seconds=0.1).axes[1].images[0].get_array()
+    loudest = level.max(axis=0)
+    assert len(loudest) >= 40
+    assert np.ptp(loudest) < 0.5
+    lines = audio(2.0, nc=2).plot(start=0.5, seconds=0.1).axes[0].lines
+    assert len(lines) == 2
+    assert lines[0].get_xdata()[0] == pytest.approx(0.5, abs=1e-3)
