@@ -19,7 +19,7 @@ from nst_nd.errors import ConfigError
 
 # inches: the longest side of a plane; margins; room for letters beside and above it, and for the bar below
 LONGEST = 2.7
-MARGIN, HEAD, FOOT = 0.2, 0.68, 0.62
+MARGIN, HEAD, MORE, FOOT = 0.2, 0.51, 0.17, 0.62
 LETTER, TITLE, ABOVE, BELOW = 0.28, 0.24, 0.2, 0.46
 LEAST_COLUMN = 2.9
 # a bar shorter than this, in inches, is no help: narrow planes have bars that are wider than they are
@@ -54,10 +54,11 @@ def volume_figure(columns: Sequence[Column], view: View, hounsfield: bool = Fals
     grid = [list(row) for row in zip(*cells, strict=True)] if len(columns) > 1 else cells
     wide = [max(LEAST_COLUMN, *(row[n].width + 2 * LETTER for row in grid)) for n in range(len(grid[0]))]
     high = [max(cell.height for cell in row) + TITLE + ABOVE + BELOW for row in grid]
-    sheet = Sheet(sum(wide) + MARGIN * (len(wide) + 1), HEAD + sum(high) + FOOT)
+    head = HEAD + MORE * any(_peculiar(column.signal) for column in columns)
+    sheet = Sheet(sum(wide) + MARGIN * (len(wide) + 1), head + sum(high) + FOOT)
     for n, column in enumerate(columns):
         _head(sheet, column, MARGIN + sum(wide[:n]) + MARGIN * n)
-    top = HEAD
+    top = head
     for row, height in zip(grid, high, strict=True):
         for n, cell in enumerate(row):
             which = n if len(columns) > 1 else 0
@@ -123,11 +124,16 @@ def _head(sheet: Sheet, column: Column, left: float) -> None:
     grid = column.signal.grid
     size = " x ".join(str(n) for n in column.signal.shape)
     step = " x ".join(f"{s:.3g}" for s in grid.spacing)
-    tilt, nc = tilt_of(grid.affine), len(column.signal.data)
-    more = [f"channel 1 of {nc}"] * (nc > 1) + [f"oblique by {tilt:.0f}°"] * (tilt >= OBLIQUE)
     sheet.words(left, 0.17, drawable(column.name), fontsize=NAME_PT, fontweight="bold")
     sheet.words(left, 0.36, f"{size}, {step} {grid.unit}")
-    sheet.words(left, 0.53, ", ".join(more))
+    sheet.words(left, 0.53, _peculiar(column.signal))
+
+
+def _peculiar(signal: Signal) -> str:
+    """What is not as usual: channels that are not shown, axes that are not those of the body."""
+    tilt, nc = tilt_of(signal.grid.affine), len(signal.data)
+    more = [f"channel 1 of {nc}"] * (nc > 1) + [f"oblique by {tilt:.0f}°"] * (tilt >= OBLIQUE)
+    return ", ".join(more)
 
 
 def _draw(
