@@ -23,7 +23,8 @@ from nst_nd.domains.stylize import Result, transfer
 from nst_nd.engine.memory import bytes_of, in_words, peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
-from nst_nd.errors import ConfigError, Interrupted, OutputError
+from nst_nd.errors import ConfigError, Interrupted, NstError, OutputError
+from nst_nd.figures import check_figure, write
 from nst_nd.io import check_source, codec_for, folder_of, load, save, suffix_of
 from nst_nd.io.atomic import refuse_existing
 from nst_nd.io.image import stored_numbers
@@ -84,6 +85,7 @@ def run_job(
     on_plan: Callable[[str], None] | None = None,
     resume: bool = False,
     whole: bool = False,
+    figure: Path | None = None,
     team: Team = ALONE,
 ) -> Done | None:
     """Do one job. What can be wrong with the output or the settings is found out before anything is computed.
@@ -91,15 +93,17 @@ def run_job(
     make_folder: make the output's folder if need be. should_stop: see stylize; once it is True, the best so far is
     written, or Interrupted raised where there is nothing yet. on_plan: told the memory plan before anything is
     computed. resume: go on from the job's checkpoint, if there is one. whole: for one of many, nothing is written
-    before the last step, and a checkpoint that does not fit is no error. team: the processes that do it together;
-    the first one writes, the others return None.
+    before the last step, and a checkpoint that does not fit is no error. figure: where to draw content, styles and
+    result. team: the processes that do it together; the first one writes, the others return None.
     Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind, unless the message
-    says that the result is written and only its sidecar is not.
+    says that the result is written and only its sidecar or its picture is not.
     """
     started = time.perf_counter()
     output = Path(job.output)
     overwrite = overwrite or (resume and checkpoint_of(output).exists())  # what an interrupted run wrote
     check_output(output, files_of(job), overwrite=overwrite, make_folder=make_folder)
+    if figure is not None:
+        check_figure(figure, overwrite=overwrite, others=[*files_of(job), *companions(output), sidecar_of(output)])
     pick_device(job.device)
     files = [described(path, role=role) for role, path in roles_of(job) if path.is_file() or path.is_dir()]
     keeper = Checkpoints(output, identity_of(job, files, team.count), resume=resume, overwrite=overwrite, lenient=whole)
@@ -133,9 +137,19 @@ def run_job(
     notes = [*_notes(job, inputs), *keeper.notes, *result.notes, *said]
     record = _record(job, files, inputs, result, notes, metrics, seconds)
     done = Done(output, write_sidecar(record, output, overwrite=overwrite), record, result.interrupted)
+    if figure is not None:
+        _draw(result, figure, output, overwrite=overwrite)
     if not result.interrupted:
         keeper.remove()
     return done
+
+
+def _draw(result: Result, figure: Path, output: Path, *, overwrite: bool) -> None:
+    """The picture. The error says that the result itself is there."""
+    try:
+        write(result.plot(), figure, overwrite=overwrite)
+    except NstError as error:
+        raise type(error)(f"{output} is written, its picture is not\n{error}") from error
 
 
 def _settings(job: Job, inputs: _Inputs) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd import scratch
 from nst_nd.errors import InputError
+
+if TYPE_CHECKING:
+    from nst_nd.drawing.picture import Picture
 
 Kind = Literal["image", "audio", "ecg", "volume"]
 KINDS: tuple[Kind, ...] = ("image", "audio", "ecg", "volume")
@@ -88,3 +92,32 @@ class Sample:
     def replace(self, **changes: Any) -> Sample:
         """A copy with these fields changed; grid, units and source travel along."""
         return replace(self, **changes)
+
+    def plot(
+        self,
+        *,
+        window: Sequence[float] | str | None = None,
+        at: Sequence[int] | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
+    ) -> Picture:
+        """A matplotlib figure of it that no pyplot knows of: notebooks show it, `savefig` writes it.
+
+        An image or three orthogonal planes of a volume with a scale bar, a wave over its spectrogram, or ECG on paper.
+        window: of images and volumes: the values from black to white, or "soft tissue", "lung", "bone", "brain" (HU);
+        soft tissue by default where the unit is HU, else nearly the range of what is shown. at: of volumes: the voxel
+        (i, j, k) where the planes meet; the middle by default. start, seconds: the part of a recording that is shown.
+        Raises ConfigError for an option that is not for this kind, or out of range, InputError for a shape that its
+        kind does not have.
+        """
+        from nst_nd import drawing
+
+        return drawing.drawn([(self.kind, self)], drawing.View(window, at, start, seconds))
+
+    def _repr_png_(self) -> bytes:
+        return self.plot().png()
+
+    def _repr_html_(self) -> str:
+        from nst_nd.drawing import notebook
+
+        return notebook.page(notebook.facts_of(self), {self.kind: notebook.tried(self.plot)}, self.notes)

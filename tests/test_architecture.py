@@ -16,6 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"scratch", "boxes"},
+    {"drawing"},
     {"sample", "nd", "marked_yaml"},
     {"borders"},
     {"kernels"},

@@ -22,6 +22,9 @@ def test_python_snippets_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(SNIPPETS[number], f"README.md, snippet {number}", "exec"), scope)
     if number == 0:
         assert (tmp_path / "restyled.png").stat().st_size > 10_000
+    elif number == 1:
+        for name in ("scan.png", "music.png", "paper.pdf"):
+            assert (tmp_path / name).stat().st_size > 10_000
     else:
         gradient = scope["gradient"]
         assert isinstance(gradient, torch.Tensor)
@@ -29,7 +32,7 @@ def test_python_snippets_run(number: int, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_there_are_snippets() -> None:
-    assert len(SNIPPETS) == 2
+    assert len(SNIPPETS) == 3
 
 
 def test_every_command_named_exists() -> None:

@@ -24,6 +24,14 @@ def info(
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="OUT", help="Draw it, with its scales: .png, .pdf or .svg.")
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option("--window", metavar="NAME|LOW,HIGH", help="Values from black to white of the picture; lung, ..."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> None:
@@ -35,12 +43,23 @@ def info(
     nst-nd info head.nii.gz
     nst-nd info ecg.csv --rate 500 --json
     nst-nd info ct_series/
+    nst-nd info head.nii.gz --figure head.png --window brain
+    nst-nd info head.nii.gz --figure head.png --window=-100,300
     """
     del debug
+    from nst_nd.errors import ConfigError
+    from nst_nd.figures import check_figure, write
     from nst_nd.io import load
 
+    if figure is not None:
+        check_figure(figure, overwrite=overwrite, others=[file])
+    elif window is not None:
+        raise ConfigError("--window: is for a picture; give --figure too")
     named = cast("sample.Kind | None", kind and kind.value)
-    facts = _facts(load(file, kind=named, rate=rate, channels=channels), file)
+    signal = load(file, kind=named, rate=rate, channels=channels)
+    facts = _facts(signal, file)
+    if figure is not None:
+        write(signal.plot(window=_window(window)), figure, overwrite=overwrite)
     if as_json:
         print(json.dumps(facts))
         return
@@ -48,6 +67,16 @@ def info(
         for item in value if key == "notes" else [value]:
             if item not in (None, []):
                 print(f"{key:<9}{_words(item)}")
+
+
+def _window(words: str | None) -> str | list[float] | None:
+    """The name of a window, or its two ends."""
+    if words is None or "," not in words:
+        return words
+    try:
+        return [float(word) for word in words.split(",")]
+    except ValueError:
+        return words
 
 
 def _facts(signal: sample.Sample, file: Path) -> dict[str, Any]:

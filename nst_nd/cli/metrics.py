@@ -28,9 +28,7 @@ def metrics(
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", metavar="FILE", help="Draw the three (audio, ecg): .png, .pdf or .svg.")
-    ] = None,
+    figure: o.Figure = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
     strict: o.Strict = False,
     as_json: o.Json = False,
@@ -58,7 +56,7 @@ def metrics(
     from nst_nd.sidecar import plain
 
     if figure is not None:
-        check_figure(figure, overwrite=overwrite)
+        check_figure(figure, overwrite=overwrite, others=[result, content, style])
     named = cast("sample.Kind | None", kind and kind.value)
 
     def read(file: Path) -> sample.Sample:
@@ -79,7 +77,7 @@ def metrics(
         raise ConfigError(f"--preset {settings.preset}: is for {PRESETS[settings.preset].kind}, not for {ours.kind}")
     measured = measure(ours, [theirs], made, settings.preset)
     if figure is not None:
-        draw(ours, theirs, made, figure, overwrite=overwrite)
+        draw(ours, theirs, made, figure, overwrite=overwrite, hounsfield=settings.preset == "ct")
     beyond = breaches(measured, settings.limits)
     found = plain(measured)
     for breach in beyond:

@@ -69,6 +69,10 @@ KindOption = Annotated[Kind | None, typer.Option("--kind", help="Kind of signal 
 Rate = Annotated[float | None, typer.Option("--rate", help="Hz, for CSV and NPY files that carry no time.")]
 Channels = Annotated[bool, typer.Option("--channels", help="The last axis of a 4-D NIfTI holds channels.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Figure = Annotated[
+    Path | None,
+    typer.Option("--figure", metavar="FILE", help="Draw content, style and result side by side: .png, .pdf or .svg."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 4 where a metric of the result is beyond its limit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, notes and results; errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]

@@ -43,6 +43,7 @@ def stylize(
     device: o.Device = None,
     max_memory: o.MaxMemory = None,
     resume: o.Resume = False,
+    figure: o.Figure = None,
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
@@ -65,6 +66,7 @@ def stylize(
     nst-nd stylize smooth.nii.gz sharp.nii.gz -o out.nii.gz --preset ct
     nst-nd stylize ct_series/ sharp.nii.gz -o out.dicom --preset ct
     nst-nd stylize a.png b.png c.png -o out.png --set style.0.weight=3
+    nst-nd stylize cat.png tissue.png -o out.png --figure seen.png
     nst-nd stylize a.nii b.nii c.nii -o out.nii --labels organs.nii \\
         --style-label 1 --style-label 2,3
     """
@@ -74,7 +76,9 @@ def stylize(
     _put(draft, preset=preset, content_weight=content_weight, style_weight=style_weight, iterations=iterations)
     _put(draft, init=init, seed=seed, mask=mask, labels=labels, device=device, max_memory=max_memory)
     _put(draft, kind=kind, rate=rate, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json)
+    return _perform(
+        draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json, figure=figure
+    )
 
 
 def texture(
@@ -95,6 +99,7 @@ def texture(
     device: o.Device = None,
     max_memory: o.MaxMemory = None,
     resume: o.Resume = False,
+    figure: o.Figure = None,
     kind: o.KindOption = None,
     rate: o.Rate = None,
     channels: o.Channels = False,
@@ -120,7 +125,9 @@ def texture(
     _put(draft, size=size, duration=duration, preset=preset, style_weight=style_weight, iterations=iterations)
     _put(draft, init=init, seed=seed, device=device, max_memory=max_memory, kind=kind, rate=rate)
     _put(draft, channels=channels or None)
-    return _perform(draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json)
+    return _perform(
+        draft.job(), overwrite=overwrite, resume=resume, strict=strict, quiet=quiet, as_json=as_json, figure=figure
+    )
 
 
 def run(
@@ -242,7 +249,15 @@ def _styles(paths: list[str], masks: list[str] | None, labels: list[str] | None 
 
 
 def _perform(
-    job: Job, *, overwrite: bool, resume: bool, strict: bool, quiet: bool, as_json: bool, make_folder: bool = False
+    job: Job,
+    *,
+    overwrite: bool,
+    resume: bool,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+    make_folder: bool = False,
+    figure: Path | None = None,
 ) -> int:
     """Run the job with progress and signals, alone or as one of several processes, and say what came of it."""
     from nst_nd.cli.process import stopping
@@ -267,6 +282,7 @@ def _perform(
                     should_stop=should_stop,
                     on_plan=None if silent else _say,
                     resume=resume,
+                    figure=figure,
                     team=team,
                 )
     except KeyboardInterrupt as error:

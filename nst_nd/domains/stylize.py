@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from nst_nd import nd
+from nst_nd import drawing, nd
 from nst_nd.domains import PRESETS
 from nst_nd.domains.device import pick_device
 from nst_nd.domains.domain import Domain, Starter, Style, sound
@@ -30,6 +30,9 @@ from nst_nd.features.power_law import PowerLaw
 from nst_nd.features.precision import allow
 from nst_nd.sample import Grid, Sample
 
+if TYPE_CHECKING:
+    from nst_nd.drawing.picture import Picture
+
 
 @dataclass(frozen=True)
 class Result:
@@ -37,7 +40,8 @@ class Result:
 
     sample: on the content's grid, in its unit. settings: resolved, with everything that determined the result.
     history: every step. notes: conversions and guards, in words. interrupted: stopped
-    before the last step; the sample is then the best so far. memory: the plan and what it predicted.
+    before the last step; the sample is then the best so far. memory: the plan and what it predicted. content, styles:
+    what it was made of.
     """
 
     sample: Sample
@@ -47,6 +51,53 @@ class Result:
     notes: tuple[str, ...] = ()
     interrupted: bool = False
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
+    content: Sample | None = field(default=None, repr=False)
+    styles: tuple[Sample, ...] = field(default=(), repr=False)
+
+    def plot(
+        self,
+        *,
+        window: Sequence[float] | str | None = None,
+        at: Sequence[int] | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
+    ) -> Picture:
+        """Content, styles and result beside each other; of images and volumes also what was changed.
+
+        See Sample.plot, also for what is raised. Volumes of preset ct are shown in soft tissue by default.
+        """
+        view = drawing.View(window, at, start, seconds)
+        return drawing.comparison(self.content, self.styles, self.sample, view, hounsfield=self.settings.preset == "ct")
+
+    def plot_convergence(self) -> Picture:
+        """Every weighted term at every step, scale by scale. Raises InputError where there were no steps."""
+        from nst_nd.drawing.convergence import convergence_figure
+
+        names = self.history[0].names if self.history else ()
+        steps = [step.terms for step in self.history]
+        return convergence_figure(
+            [step.iteration for step in self.history],
+            [step.scale for step in self.history],
+            {name: [terms[name] for terms in steps] for name in names},
+            {step.scale: step.size for step in self.history},
+        )
+
+    def _repr_png_(self) -> bytes:
+        return self.plot().png()
+
+    def _repr_html_(self) -> str:
+        from nst_nd.drawing import notebook
+
+        facts = notebook.facts_of(self.sample) | {
+            "preset": str(self.settings.preset),
+            "networks": ", ".join(self.networks),
+            "steps": f"{len(self.history)}{', interrupted' if self.interrupted else ''}",
+        }
+        pictures = {
+            "content, style and result": notebook.tried(self.plot),
+            "convergence": notebook.tried(self.plot_convergence),
+        }
+        return notebook.page(facts, pictures, self.notes)
 
 
 def stylize(
@@ -245,7 +296,10 @@ class _Run:
         sample, said = self.domain.finish(self.content, sample, self.settings)
         names = tuple(network.extractor.name for network in self.networks)
         notes = (*self.prepared.notes, *outcome.notes, *said)
-        return Result(sample, self.settings, names, outcome.history, notes, outcome.interrupted, outcome.memory)
+        inputs = self.content, tuple(style.sample for style in self.styles)
+        return Result(
+            sample, self.settings, names, outcome.history, notes, outcome.interrupted, outcome.memory, *inputs
+        )
 
     def _begin(self) -> None:
         """The spectral method, where it is asked for: its change becomes part of what is started from.
