@@ -131,7 +131,7 @@ def audio_figure(shown: Sequence[tuple[str, Sample]]) -> Figure:
         time = np.linspace(0.0, sample.shape[0] / rate, low.size)
         wave.fill_between(time, low, high, color="#33658a", linewidth=0.3)
         wave.set(xlim=(0.0, time[-1] or 1.0), ylim=(-1.05 * peak, 1.05 * peak), title=f"{name}, {rate:g} Hz")
-        level, frequencies, times = _spectrogram(sample.data.mean(axis=0, dtype=np.float64), rate)
+        level, frequencies, times = spectrogram(sample.data.mean(axis=0, dtype=np.float64), rate)
         picture.imshow(
             level,
             origin="lower",
@@ -151,8 +151,8 @@ def _envelope(data: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float
     return np.minimum.reduceat(mono, edges), np.maximum.reduceat(mono, edges)
 
 
-def _spectrogram(mono: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], float, float]:
-    """dB [bin, frame], the highest frequency and the duration."""
+def spectrogram(mono: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], float, float]:
+    """dB of full scale [bin, frame], the highest frequency in Hz and the duration in s, of mono [time] at `rate` Hz."""
     from scipy.signal import ShortTimeFFT
     from scipy.signal.windows import hann
 

@@ -27,6 +27,7 @@ LAYERS = (
     {"draft"},
     {"job", "verify"},
     {"batch"},
+    {"app"},
     {"cli"},
     {"__main__"},
 )
