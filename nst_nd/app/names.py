@@ -25,9 +25,9 @@ def safe_name(given: str) -> str:
     if not given.strip() or given in (".", "..") or any(sign in given for sign in "/\\\0"):
         raise RefusedError(f"{given[:60]!r} is no name of a file; allowed: a name without a folder")
     name = _STRANGE.sub("_", unicodedata.normalize("NFC", given)).strip(" ").lstrip(".")
-    suffix = suffix_of(Path(name)) if name else ""
-    suffix = suffix if len(suffix.encode()) <= 16 else ""
-    stem = name[: len(name) - len(suffix)]
+    at = len(name) - len(suffix_of(Path(name)) if name else "")
+    at = at if len(name[at:].encode()) <= 16 else len(name)
+    stem, suffix = name[:at], name[at:]
     while len(f"{stem}{suffix}".encode()) > LONGEST:
         stem = stem[:-1]
     return f"{stem.strip(' .') or 'file'}{suffix}"

@@ -48,12 +48,12 @@ def check_request(wanted: Any) -> tuple[str, str, str, dict[str, Any]]:
     settings = wanted.get("settings", {})
     if not (isinstance(content, str) and isinstance(style, str) and isinstance(settings, dict)):
         raise RefusedError("content and style name what was uploaded, settings are keys and values")
-    if preset not in offers():
+    if not isinstance(preset, str) or preset not in offers():
         raise RefusedError(f"preset is {str(preset)[:40]!r}; allowed: {', '.join(offers())}")
     strange = sorted(map(str, set(settings) - keys_of(preset)))
     if strange:
         raise RefusedError(f"{strange[0][:40]!r} is not set from here; allowed: {', '.join(sorted(keys_of(preset)))}")
-    return content, style, str(preset), settings
+    return content, style, preset, settings
 
 
 def make_order(folder: Path, content: Slot, style: Slot, preset: str, settings: Mapping[str, Any]) -> Order:

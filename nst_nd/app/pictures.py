@@ -21,6 +21,10 @@ from nst_nd.sample import Sample
 MOST_SIDE, MOST_PIXELS, MOST_SLICES = 900, 3_000_000, 24
 # columns and rows of a spectrogram; dB of full scale that its colours span
 COLUMNS, ROWS, LOWEST_DB, HIGHEST_DB = 900, 320, -90.0, -10.0
+# leads of an ECG
+MOST_LEADS = 3
+# HU, black and white of CT
+CT_WINDOW = (-160.0, 240.0)
 # values; larger signals are not looked at, since that would take as much memory again
 MOST_VALUES = 2**28
 # of a volume without a window, percentiles that are black and white; of so many values
@@ -99,16 +103,19 @@ def _pooled(level: NDArray[np.float64], most: int, axis: int) -> NDArray[np.floa
 def _paper(sample: Sample) -> View:
     from PIL import Image
 
-    figure = figures.ecg_figure([("", sample)])
+    leads = min(sample.nc, MOST_LEADS)
+    gaps = None if sample.gaps is None else sample.gaps[:leads]
+    part = sample.replace(data=sample.data[:leads], channels=sample.channels[:leads], gaps=gaps)
+    seconds = sample.shape[0] / (sample.grid.rate or 1.0)
+    figure = figures.ecg_figure([(f"{min(seconds, figures.ECG_SECONDS):.3g} s", part)])
     stream = io.BytesIO()
     figure.savefig(stream, dpi=figures.DPI, format="png")
     stream.seek(0)
     with Image.open(stream) as image:
         width, height = image.size
     rate = sample.grid.rate or 1.0
-    seconds = sample.shape[0] / rate
-    first = f", the first {figures.ECG_SECONDS:g} s shown" if seconds > figures.ECG_SECONDS else ""
-    caption = f"{sample.nc} leads, {seconds:.3g} s at {rate:g} Hz{first}; 25 mm/s, 10 mm/mV"
+    some = f"; shown are {leads} leads and the first {figures.ECG_SECONDS:g} s at most"
+    caption = f"{sample.nc} leads, {seconds:.3g} s at {rate:g} Hz{some}; 25 mm/s, 10 mm/mV"
     return View(stream.getvalue(), {"form": "paper", "width": width, "height": height, "caption": caption})
 
 
@@ -141,7 +148,7 @@ def _slices(sample: Sample, window: Window) -> View:
         "sides": ["R", "L"] if oriented else None,
         "window": [float(low), float(high)],
     }
-    unit = sample.units or "the file's unit"
+    unit = "HU" if window == CT_WINDOW else "in the file's unit"
     caption = f"{sizes} voxels of {mm} {sample.grid.unit}; {low:g} to {high:g} {unit}{some}"
     return View(_png(sheet), {**facts, "caption": caption})
 

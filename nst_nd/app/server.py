@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,9 +23,9 @@ from nst_nd.app.guard import Guard, Tickets
 from nst_nd.app.jobs import AppJob, Jobs
 from nst_nd.app.offers import offers
 from nst_nd.app.orders import check_request, make_order
-from nst_nd.app.pictures import Window
+from nst_nd.app.pictures import CT_WINDOW, Window
 from nst_nd.app.refused import RefusedError
-from nst_nd.app.uploads import CT_WINDOW, Slot, Uploads
+from nst_nd.app.uploads import Slot, Uploads
 from nst_nd.errors import NstError
 from nst_nd.sample import KINDS
 
@@ -176,8 +177,21 @@ def _job_routes(uploads: Uploads, jobs: Jobs) -> list[BaseRoute]:
 def _ordered(uploads: Uploads, jobs: Jobs, wanted: Any) -> AppJob:
     """A job as the page wants it, queued."""
     content, style, preset, settings = check_request(wanted)
-    name, folder = jobs.fresh()
     slots = {"content": uploads.get(content), "style": uploads.get(style)}
+    name, folder = jobs.fresh()
+    try:
+        job = _laid(uploads, name, folder, slots, preset, settings)
+        jobs.submit(job)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return job
+
+
+def _laid(
+    uploads: Uploads, name: str, folder: Path, slots: Mapping[str, Slot], preset: str, settings: Mapping[str, Any]
+) -> AppJob:
+    """A job with its files and the pictures of its inputs in its folder."""
     order = make_order(folder / "files", slots["content"], slots["style"], preset, settings)
     window: Window | None = CT_WINDOW if preset == "ct" else None
     (folder / "views").mkdir()
@@ -190,9 +204,7 @@ def _ordered(uploads: Uploads, jobs: Jobs, wanted: Any) -> AppJob:
             (folder / "views" / f"{what}{suffix}").write_bytes(picture.with_suffix(suffix).read_bytes())
         if what == "content" and "window" in facts and window is None:
             window = (facts["window"][0], facts["window"][1])
-    job = AppJob(name, folder, order, window)
-    jobs.submit(job)
-    return job
+    return AppJob(name, folder, order, window)
 
 
 async def _received(uploads: Uploads, slot: Slot, request: Request) -> None:

@@ -20,14 +20,13 @@ from nst_nd.engine.memory import in_words
 from nst_nd.errors import NstError
 from nst_nd.io import codec_for, load, outline, suffix_of
 from nst_nd.io.codec import FOLDER_HOLDS
+from nst_nd.job import RATELESS
 from nst_nd.sample import Kind
 
 # slots at a time, the oldest of which makes room for a new one; files in one: a header, its data, annotations
 MOST_SLOTS, MOST_FILES = 16, 4
 # bytes that are left free on the disk, and after how many that is looked at again
 RESERVE, LOOK_EVERY = 2**28, 2**26
-# HU, black and white of CT
-CT_WINDOW = (-160.0, 240.0)
 # which of several files is named in a job; the others lie beside it
 _FIRST = (".hea", ".hdr")
 
@@ -53,10 +52,17 @@ class Slot:
             raise RefusedError("nothing has been uploaded there yet")
         return ranked[0]
 
+    @property
+    def rate(self) -> float | None:
+        """Hz, as was said of a file that does not say."""
+        rate = self.options.get("rate")
+        return rate if suffix_of(Path(self.main)) in RATELESS else None
+
     def seen(self) -> dict[str, Any]:
         """For the page."""
         files = [{"name": name, "bytes": size} for name, size in self.files.items()]
-        return {"slot": self.name, "files": files, "kind": self.kind, "words": self.words, "error": self.error}
+        known = {"kind": self.kind, "words": self.words, "error": self.error, "options": self.options}
+        return {"slot": self.name, "files": files, **known}
 
 
 class Uploads:
@@ -74,8 +80,8 @@ class Uploads:
             self.remove(next(iter(self.slots)))
         with self.lock:
             name = secrets.token_hex(8)
-            slot = Slot(name, self.folder / name)
-            slot.folder.mkdir()
+            slot = Slot(name, self.folder / name / "files")
+            slot.folder.mkdir(parents=True)
             self.slots[name] = slot
             return slot
 
@@ -90,7 +96,7 @@ class Uploads:
         """With its files."""
         with self.lock:
             slot = self.slots.pop(self.get(name).name)
-        shutil.rmtree(slot.folder, ignore_errors=True)
+        shutil.rmtree(slot.folder.parent, ignore_errors=True)
 
     def check_length(self, said: str | None) -> int | None:
         """The length that a request promises; RefusedError where it is too much, or no number."""
@@ -148,14 +154,12 @@ class Uploads:
         with slot.lock:
             slot.kind, slot.words, slot.error = None, "", ""
             slot.options = {key: value for key, value in options.items() if value is not None}
-            for view in slot.folder.glob("view-*/*"):
-                view.unlink()
+            shutil.rmtree(slot.folder.parent / "views", ignore_errors=True)
             path = slot.folder / slot.main
             try:
                 if codec_for(path, reading=True).name == "DICOM":
                     raise RefusedError("DICOM is not taken here; `nst-nd stylize` does it, or convert it to NIfTI")
-                rate = slot.options.get("rate") if suffix_of(path) in (".csv", ".npy") else None
-                sample = outline(path, kind=slot.options.get("kind"), rate=rate)
+                sample = outline(path, kind=slot.options.get("kind"), rate=slot.rate)
             except NstError as error:
                 slot.error = without_folder(str(error), slot.folder)
                 return
@@ -171,16 +175,15 @@ class Uploads:
         """
         if slot.kind is None:
             raise RefusedError(slot.error or "nothing has been uploaded there yet", 409)
-        window = CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
-        folder = slot.folder / ("view-own" if window is None else f"view-{window[0]:g}-{window[1]:g}")
+        window = pictures.CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
+        folder = slot.folder.parent / "views" / ("own" if window is None else "ct")
         with slot.lock:
             if not (folder / "view.json").exists():
                 path = slot.folder / slot.main
-                rate = slot.options.get("rate") if suffix_of(path) in (".csv", ".npy") else None
-                if outline(path, kind=slot.kind, rate=rate).data.size > pictures.MOST_VALUES:
+                if outline(path, kind=slot.kind, rate=slot.rate).data.size > pictures.MOST_VALUES:
                     raise RefusedError("it is too large to be shown here", 409)
-                folder.mkdir(exist_ok=True)
-                pictures.put(pictures.view_of(load(path, kind=slot.kind, rate=rate), window), folder, "view")
+                folder.mkdir(parents=True, exist_ok=True)
+                pictures.put(pictures.view_of(load(path, kind=slot.kind, rate=slot.rate), window), folder, "view")
             return folder / "view.png", dict(json.loads((folder / "view.json").read_text()))
 
     def too_large(self, got: str) -> RefusedError:

@@ -135,7 +135,8 @@ class Drop {
   }
 
   unsaid() {
-    return this.slot?.files.some((file) => /\.(npy|csv)$/i.test(file.name)) ?? false;
+    const open = this.slot && (this.slot.error || Object.keys(this.slot.options).length);
+    return Boolean(open && this.slot.files.some((file) => /\.(npy|csv)$/i.test(file.name)));
   }
 }
 

@@ -57,11 +57,6 @@ export class Picture {
     this.view = element("img", { width: facts.width, height: facts.height });
     this.link = element("a", { target: "_blank", rel: "noopener", "aria-label": `${this.title}, on its own in a new tab` }, this.view);
     this.frame.append(this.link);
-    if (facts.form === "paper") {  // it may be longer than its frame
-      this.frame.tabIndex = 0;
-      this.frame.setAttribute("role", "region");
-      this.frame.setAttribute("aria-label", `${this.title}, to scroll`);
-    }
     if (facts.axes) {
       for (const [place, words] of [["top", facts.axes.top], ["left", facts.axes.left], ["right", facts.axes.right]]) {
         this.frame.append(element("span", { class: `tick ${place}`, textContent: words }));
