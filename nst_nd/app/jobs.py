@@ -25,7 +25,7 @@ from nst_nd.sidecar import companions, sidecar_of
 State = Literal["queued", "running", "stopping", "done", "stopped", "failed"]
 ENDED = ("done", "stopped", "failed")
 # jobs that are remembered at a time, and points of a curve
-MOST_JOBS, MOST_POINTS = 100, 400
+MOST_JOBS, MOST_POINTS = 100, 200
 # seconds that a job is given to end its step and to write, when the app ends or it is told to stop for the second time
 PATIENCE, GRACE = 60.0, 10.0
 WORKER = "nst_nd.cli.app_worker"

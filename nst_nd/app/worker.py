@@ -22,7 +22,7 @@ from nst_nd.app import pictures
 from nst_nd.batch.worker import in_record, own_answers
 from nst_nd.config import Job
 from nst_nd.draft import Draft, read_yaml
-from nst_nd.engine.memory import is_out_of_memory
+from nst_nd.engine.memory import free_memory, is_out_of_memory
 from nst_nd.engine.optimise import Step
 from nst_nd.errors import ExitStatus, NstError
 from nst_nd.io import load, outline
@@ -32,6 +32,8 @@ from nst_nd.sidecar import shown
 
 # seconds from one word on steps to the next, and from one picture to the next; share of the time for pictures
 EVERY, LOOK_EVERY, SHARE = 0.2, 0.7, 0.1
+# bytes per value that making a result of the iterate, and a picture of that, take at most
+WORKING = 64
 
 
 def do(config: Path, views: Path, window: pictures.Window | None, should_stop: Callable[[], bool]) -> int:
@@ -71,10 +73,7 @@ def _done(
     should_stop: Callable[[], bool],
     tell: Callable[..., None],
 ) -> Done:
-    viewer = Looking(views, window, tell)
-    if _size(job) > pictures.MOST_VALUES:
-        viewer.wanted = False
-        tell(note="too large to be shown while it runs")
+    viewer = Looking(views, window, tell, _size(job))
     done = run_job(
         job,
         make_folder=True,
@@ -100,15 +99,21 @@ def _read(job: Job, path: Path) -> Sample:
 
 
 class Looking:
-    """Puts a picture of the result into a folder now and then; see Viewer."""
+    """Puts a picture of the result into a folder now and then; see Viewer. values: of the signal."""
 
-    def __init__(self, folder: Path, window: pictures.Window | None, tell: Callable[..., None]) -> None:
-        self.folder, self.window, self.tell = folder, window, tell
+    def __init__(self, folder: Path, window: pictures.Window | None, tell: Callable[..., None], values: int) -> None:
+        self.folder, self.window, self.tell, self.values = folder, window, tell, values
         self.next, self.count, self.wanted = 0.0, 0, True
+        if values > pictures.MOST_VALUES:
+            self._no_more("it is too large to be shown")
 
     def due(self) -> bool:
-        """See Viewer."""
-        return self.wanted and time.monotonic() >= self.next
+        """See Viewer. Never where memory is short: no plan has counted what a look takes."""
+        if not self.wanted or time.monotonic() < self.next:
+            return False
+        if free_memory() < WORKING * self.values:
+            self._no_more("memory is short")
+        return self.wanted
 
     def show(self, make: Callable[[], Sample]) -> None:
         """See Viewer; where a picture cannot be made the job goes on without, and says so."""
@@ -116,13 +121,16 @@ class Looking:
         try:
             pictures.put(pictures.view_of(make(), self.window), self.folder, "result")
         except (NstError, OSError, MemoryError, ValueError) as error:
-            self.wanted = False
-            self.tell(note=f"no more pictures: {(str(error).splitlines() or [''])[0][:200]}")
+            self._no_more((str(error).splitlines() or [""])[0][:200])
             return
         self.count += 1
         self.tell(view=self.count)
         took = time.monotonic() - began
         self.next = time.monotonic() + max(LOOK_EVERY, took / SHARE)
+
+    def _no_more(self, why: str) -> None:
+        self.wanted = False
+        self.tell(note=f"no pictures while it runs: {why}")
 
 
 def _teller(tell: Callable[..., None]) -> Callable[[Step], None]:
@@ -134,9 +142,10 @@ def _teller(tell: Callable[..., None]) -> Callable[[Step], None]:
         if now - last < EVERY and step.iteration < step.total:
             return
         last = now
-        loss = step.loss if math.isfinite(step.loss) else None
+        loss = step.loss  # on an accelerator it waits for the device
         where = {"iteration": step.iteration, "total": step.total, "scale": step.scale + 1, "scales": step.scales}
-        tell(step={**where, "size": list(step.size), "seconds": round(step.seconds, 2), "loss": loss})
+        known = {"seconds": round(step.seconds, 2), "loss": loss if math.isfinite(loss) else None}
+        tell(step={**where, "size": list(step.size), **known})
 
     return on_step
 
