@@ -36,8 +36,9 @@ export class JobCard {
     this.kept = element("p", { class: "kept" });
     this.element = element("details", { class: "job" },
       element("summary", {}, this.title, this.badge, this.from),
-      element("div", { class: "body" }, this.going, this.error, this.warnings, this.slicing, this.views, this.curve.element,
-        this.files, element("div", { class: "row" }, ...Object.values(this.buttons)), this.kept, this.metricsBox, this.notesBox));
+      element("div", { class: "body" }, this.going,
+        element("div", { class: "row" }, this.files, ...Object.values(this.buttons)), this.kept, this.error, this.warnings,
+        this.slicing, this.views, this.curve.element, this.metricsBox, this.notesBox));
     this.drawn = {};
     this.update(job);
   }
