@@ -20,6 +20,7 @@ from nst_nd.domains.guard import breaches
 from nst_nd.domains.metrics import measure
 from nst_nd.domains.settings import INIT_WORDS, Settings
 from nst_nd.domains.stylize import Result, transfer
+from nst_nd.domains.work import Viewer
 from nst_nd.engine.memory import bytes_of, in_words, peak_resident
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
@@ -86,6 +87,7 @@ def run_job(
     resume: bool = False,
     whole: bool = False,
     figure: Path | None = None,
+    viewer: Viewer | None = None,
     team: Team = ALONE,
 ) -> Done | None:
     """Do one job. What can be wrong with the output or the settings is found out before anything is computed.
@@ -94,7 +96,8 @@ def run_job(
     written, or Interrupted raised where there is nothing yet. on_plan: told the memory plan before anything is
     computed. resume: go on from the job's checkpoint, if there is one. whole: for one of many, nothing is written
     before the last step, and a checkpoint that does not fit is no error. figure: where to draw content, styles and
-    result. team: the processes that do it together; the first one writes, the others return None.
+    result. viewer: sees the result while it comes. team: the processes that do it together; the first one writes, the
+    others return None.
     Raises OutputError, ConfigError, InputError, ComputationError; then no output is left behind, unless the message
     says that the result is written and only its sidecar or its picture is not.
     """
@@ -123,6 +126,7 @@ def run_job(
         should_stop=should_stop,
         on_plan=on_plan,
         keeper=keeper,
+        viewer=viewer,
         team=team,
     )
     if result is None:

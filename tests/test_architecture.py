@@ -29,6 +29,7 @@ LAYERS = (
     {"job", "verify"},
     {"patches"},
     {"batch"},
+    {"app"},
     {"cli"},
     {"__main__"},
 )

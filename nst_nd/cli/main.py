@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nst_nd import __version__
+from nst_nd.cli.app import app_page
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.metrics import metrics
@@ -70,6 +71,7 @@ def schema(
 
 for command in (stylize, texture, run, status, metrics, patches, verify, info, doctor, schema):
     app.command()(command)
+app.command("app")(app_page)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

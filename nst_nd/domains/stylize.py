@@ -20,7 +20,7 @@ from nst_nd.domains.networks import build_networks
 from nst_nd.domains.resolve import resolve
 from nst_nd.domains.settings import INIT_WORDS, Settings
 from nst_nd.domains.transfer import Outcome, Transfer
-from nst_nd.domains.work import Keeper
+from nst_nd.domains.work import Keeper, Viewer
 from nst_nd.engine.memory import check_room
 from nst_nd.engine.optimise import Step
 from nst_nd.engine.team import ALONE, Team
@@ -153,12 +153,13 @@ def transfer(
     should_stop: Callable[[], bool] | None = None,
     on_plan: Callable[[str], None] | None = None,
     keeper: Keeper | None = None,
+    viewer: Viewer | None = None,
     team: Team = ALONE,
 ) -> Result | None:
     """`stylize` for a job: in several processes, with checkpoints. None at all processes but the first.
 
-    on_plan: told the memory plan, in words, before anything is computed. keeper: where checkpoints go. team: the
-    processes, all of which call this with the same inputs.
+    on_plan: told the memory plan, in words, before anything is computed. keeper: where checkpoints go. viewer: who
+    sees the result while it comes. team: the processes, all of which call this with the same inputs.
     """
     given = [styles] if isinstance(styles, Sample | Style) else list(styles)
     style_list = [s if isinstance(s, Style) else Style(s) for s in given]
@@ -176,7 +177,7 @@ def transfer(
     nothing: Callable[[Any], None] = lambda _: None  # noqa: E731
     try:
         run = _Run(content, style_list, resolved, size, init, mask, labels, team)
-        return run.go(on_step or nothing, should_stop or (lambda: False), on_plan or nothing, keeper)
+        return run.go(on_step or nothing, should_stop or (lambda: False), on_plan or nothing, keeper, viewer)
     finally:
         torch.set_num_threads(before)
 
@@ -258,6 +259,7 @@ class _Run:
         should_stop: Callable[[], bool],
         on_plan: Callable[[str], None],
         keeper: Keeper | None,
+        viewer: Viewer | None,
     ) -> Result | None:
         """Through the scales, and back into physical units."""
         if self.settings.method == "spectral" and self.settings.iterations > 0:
@@ -272,7 +274,7 @@ class _Run:
         transfer.prepared, transfer.base, transfer.aim = self.prepared, self.base, self.aim
         transfer.shares = shares_of(self.styles, self.prepared)
         try:
-            outcome = transfer.run(on_step, should_stop, on_plan, keeper)
+            outcome = transfer.run(on_step, should_stop, on_plan, keeper, viewer, self._sample_of)
         finally:
             transfer.close()
         del transfer
@@ -300,6 +302,10 @@ class _Run:
         return Result(
             sample, self.settings, names, outcome.history, notes, outcome.interrupted, outcome.memory, *inputs
         )
+
+    def _sample_of(self, z: Tensor) -> Sample:
+        """What the result would be with this z."""
+        return self._result(z.cpu(), Outcome(None, [], True, [], {})).sample
 
     def _begin(self) -> None:
         """The spectral method, where it is asked for: its change becomes part of what is started from.

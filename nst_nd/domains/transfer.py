@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from nst_nd.domains.networks import Network
 from nst_nd.domains.settings import Settings
 from nst_nd.domains.shared import on_device
 from nst_nd.domains.targets import Frame, StyleSignal, branch_of, signal_terms, split_for, style_names
-from nst_nd.domains.work import Keeper, Scale, Work
+from nst_nd.domains.work import Keeper, Scale, Viewer, Work
 from nst_nd.engine.field import Field
 from nst_nd.engine.lowpass import SlabLowPass, SlabShaping
 from nst_nd.engine.memory import in_words, return_large_blocks, room, trim
@@ -29,6 +30,7 @@ from nst_nd.engine.stream import Engine
 from nst_nd.engine.team import Split, Team
 from nst_nd.features.convolution import forget_winograd
 from nst_nd.features.iterate import Iterate
+from nst_nd.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,13 @@ class Transfer:
         should_stop: Callable[[], bool],
         on_plan: Callable[[str], None],
         keeper: Keeper | None,
+        viewer: Viewer | None = None,
+        sample_of: Callable[[Tensor], Sample] | None = None,
     ) -> Outcome:
-        """Through the scales that were planned; `close` follows. Raises ComputationError (not finite)."""
+        """Through the scales that were planned; `close` follows. Raises ComputationError (not finite).
+
+        sample_of: from z [1, C, *full size] to what `viewer` sees, which is the best so far.
+        """
         saved, scales = self.saved, self.scales
         history = [] if saved is None else [step_of(row) for row in saved[1]["history"]]
         progress = Progress(self.settings.iterations, len(scales))
@@ -104,6 +111,10 @@ class Transfer:
                 interrupted = self.team.any(should_stop())
                 if keeper is not None and self.team.any(keeper.started if interrupted else keeper.due()):
                     work.save(keeper, index, scales, history)
+                if viewer is not None and sample_of is not None and self.team.any(viewer.due()):
+                    at = self._full(work.loop.best, scale)
+                    if at is not None:
+                        viewer.show(partial(sample_of, at))
                 if interrupted:
                     break
             z = work.loop.best if interrupted else z

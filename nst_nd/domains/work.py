@@ -18,6 +18,7 @@ from nst_nd.engine.stream import Engine
 from nst_nd.engine.team import Split
 from nst_nd.errors import ComputationError
 from nst_nd.features.convolution import forget_winograd
+from nst_nd.sample import Sample
 
 if TYPE_CHECKING:
     from nst_nd.domains.transfer import Transfer
@@ -39,6 +40,17 @@ class Keeper(Protocol):
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The last one, where the run is to go on from it."""
+
+
+@runtime_checkable
+class Viewer(Protocol):
+    """Somebody who wants to see the result while it comes; nothing that is computed depends on it."""
+
+    def due(self) -> bool:
+        """Whether it is time for a look."""
+
+    def show(self, make: Callable[[], Sample]) -> None:
+        """Look at what would be written if the run were stopped now; `make` gives it, and takes as long as its end."""
 
 
 @dataclass
