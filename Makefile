@@ -33,9 +33,9 @@ fuzz: $(READY)  ## thousands of broken files, and fifty through command lines of
 	$(BIN)/python tests/fuzz/fuzzing.py --count 6000
 	$(BIN)/python tests/fuzz/fuzzing.py --count 50 --through command
 
-debian:  ## the head CT (GPL-2, so it is installed and never copied) and the Slurm that some tests use; else they are skipped
+debian:  ## the head CT (GPL-2, so it is installed and never copied), Slurm and the browser that some tests use; else they are skipped
 	apt-get update -qq
-	apt-get install -y -qq --no-install-recommends invesalius-examples slurm-wlm munge
+	apt-get install -y -qq --no-install-recommends invesalius-examples slurm-wlm munge chromium chromium-driver
 
 clean:
 	rm -rf $(VENV) results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,6 +27,7 @@ LAYERS = (
     {"draft"},
     {"job", "verify"},
     {"batch"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

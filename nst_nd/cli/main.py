@@ -18,6 +18,7 @@ from nst_nd import __version__
 from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.metrics import metrics
+from nst_nd.cli.report import report
 from nst_nd.cli.status import status
 from nst_nd.cli.transfer import run, stylize, texture
 from nst_nd.cli.verify import verify
@@ -67,7 +68,7 @@ def schema(
     print(json.dumps(batch_schema() if batch else job_schema(), indent=2))
 
 
-for command in (stylize, texture, run, status, metrics, verify, info, doctor, schema):
+for command in (stylize, texture, run, status, report, metrics, verify, info, doctor, schema):
     app.command()(command)
 
 
