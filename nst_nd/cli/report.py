@@ -100,7 +100,7 @@ def _job(
 
     if not target.exists():
         raise InputError(f"{target}: no such file")
-    if target.is_dir() and not sidecar_of(target).is_file():
+    if target.is_dir() and not (target.name and sidecar_of(target).is_file()):
         raise InputError(
             f"{target}: is neither the folder of a batch nor a result with a sidecar beside it\n"
             "give the output of a job, or the folder that `nst-nd run BATCH.yaml` wrote to"

@@ -10,7 +10,7 @@ from nst_nd.report.record import Steps, number
 
 # of a chart, in units of its own, and of what lies around the curve
 WIDE, HIGH = 320.0, 150.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 8.0, 8.0, 22.0
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 8.0, 8.0, 22.0
 # points of a curve; more are thinned out, first and last kept
 MOST_POINTS = 400
 # decades above which only some are marked

@@ -14,8 +14,8 @@ from nst_nd.figures import envelope, spectrogram
 from nst_nd.report.pictures import Panel, Role, data_uri, diverging, largest_change, png
 from nst_nd.sample import Sample
 
-# of each sound; 20 s of stereo music take about 2 MB
-MOST_SECONDS = 20.0
+# of each sound, and bytes before it is packed: less than that of 192 kHz; 20 s of stereo music take about 2 MB
+MOST_SECONDS, MOST_BYTES = 20.0, 4_000_000
 # what browsers play
 RATES, MOST_CHANNELS = (3000.0, 192_000.0), 2
 # of a spectrogram
@@ -45,10 +45,11 @@ def player(sample: Sample) -> tuple[str, str]:
     rate = sample.grid.rate or 0.0
     if not RATES[0] <= rate <= RATES[1] or rate != round(rate):
         return "", f"no player: browsers do not play {rate:g} Hz"
-    data = sample.data[:, : round(MOST_SECONDS * rate)]
+    seconds = min(MOST_SECONDS, MOST_BYTES / (2 * rate * min(sample.nc, MOST_CHANNELS)))
+    data = sample.data[:, : round(seconds * rate)]
     said = ["16 bits"]
     if data.shape[1] < sample.shape[0]:
-        said.append(f"the first {MOST_SECONDS:g} s of {sample.shape[0] / rate:.1f} s")
+        said.append(f"the first {seconds:.3g} s of {sample.shape[0] / rate:.1f} s")
     if sample.nc > MOST_CHANNELS:
         data = data.mean(axis=0, keepdims=True)
         said.append(f"the mean of {sample.nc} channels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from nst_nd.sample import Sample
 # of all slices of a page together, as they are stored
 SLICE_BYTES = 5_500_000
 LEAST_SLICES = 3
+# slices that say how large slices are
+PROBES = 7
 # longer side of a slice
 MOST_SIDE = 512
 # of the copy for the 3-D view
@@ -70,7 +73,7 @@ def slices_of(content: Sample | None, style: Sample | None, result: Sample, give
     depth = result.shape[-1]
     largest = 0.0 if content is None else largest_change(_plane(result, depth // 2) - _plane(content, depth // 2))
 
-    def drawn(place: int) -> dict[Role, Image.Image]:
+    def drawn(place: int) -> Mapping[Role, Image.Image]:
         pictures: dict[Role, Image.Image] = {}
         if content is not None:
             pictures["content"] = _placed(gray(_plane(content, place), window), content)
@@ -82,24 +85,51 @@ def slices_of(content: Sample | None, style: Sample | None, result: Sample, give
             pictures["difference"] = _placed(change, result)
         return pictures
 
-    middle = {role: png(picture) for role, picture in drawn(depth // 2).items()}
-    room = SLICE_BYTES * 4 // 3 // sum(map(len, middle.values()))
-    count = min(depth, max(LEAST_SLICES, room))
-    # with an odd number the middle is one of them
-    count -= 1 - count % 2 if LEAST_SLICES < count < depth else 0
-    places = tuple(dict.fromkeys(round(p) for p in np.linspace(0, depth - 1, count)))
-    found: dict[Role, list[str]] = {role: [] for role in middle}
-    sizes: dict[Role, tuple[int, int]] = {}
-    for place in places:
-        for role, picture in drawn(place).items():
-            found[role].append(png(picture))
-            sizes[role] = picture.size
+    found = _bounded(drawn, depth)
+    places = tuple(found)
+    pictures: dict[Role, list[str]] = {}
+    for stored in found.values():
+        for role, (uri, _) in stored.items():
+            pictures.setdefault(role, []).append(uri)
+    sizes = {role: size for role, (_, size) in found[places[0]].items()}
     samples = {"content": content, "style": style, "result": result, "difference": result}
     panels = tuple(
-        Panel(role, tuple(found[role]), _as_shown(sizes[role], samples[role]), f"{role}: slice of the volume")
-        for role in found
+        Panel(role, tuple(pictures[role]), _as_shown(sizes[role], samples[role]), f"{role}: slice of the volume")
+        for role in pictures
     )
     return Slices(places, depth, panels, window, _edges(result), largest)
+
+
+def _bounded(
+    drawn: Callable[[int], Mapping[Role, Image.Image]], depth: int
+) -> dict[int, dict[Role, tuple[str, tuple[int, int]]]]:
+    """Pictures and their sizes at as many places as SLICE_BYTES has room for, spread from the first to the last."""
+    most = SLICE_BYTES * 4 // 3
+    made: dict[int, dict[Role, tuple[str, tuple[int, int]]]] = {}
+
+    def size_of(place: int) -> int:
+        if place not in made:
+            made[place] = {role: (png(picture), picture.size) for role, picture in drawn(place).items()}
+        return sum(len(uri) for uri, _ in made[place].values())
+
+    # slices differ: one of air alone takes next to nothing
+    count = min(depth, max(LEAST_SLICES, most // max(map(size_of, _spread(depth, PROBES)))))
+    while True:
+        # with an odd number the middle is one of them
+        count -= 1 - count % 2 if LEAST_SLICES < count < depth else 0
+        places = _spread(depth, count)
+        size = 0
+        for place in places:
+            size += size_of(place)
+            if size > most and count > LEAST_SLICES:
+                break
+        else:
+            return {place: made[place] for place in places}
+        count = max(LEAST_SLICES, count * 3 // 4)
+
+
+def _spread(depth: int, count: int) -> list[int]:
+    return list(dict.fromkeys(round(place) for place in np.linspace(0, depth - 1, min(depth, count))))
 
 
 def middle_slice(sample: Sample, given: Any) -> Image.Image:

@@ -138,7 +138,13 @@
   by("filters").addEventListener("submit", (event) => event.preventDefault());
   for (const id of ["words", "state", "marked"]) by(id).addEventListener("input", order);
   more.addEventListener("click", grow);
-  new IntersectionObserver((entries) => { if (!more.hidden && entries.some((entry) => entry.isIntersecting)) grow(); }, { rootMargin: "400px" }).observe(more);
+  new IntersectionObserver((entries, observer) => {
+    if (more.hidden || !entries.some((entry) => entry.isIntersecting)) return;
+    grow();
+    // looked at afresh: it may be in sight still
+    observer.unobserve(more);
+    observer.observe(more);
+  }, { rootMargin: "400px" }).observe(more);
   heading();
   order();
 })();
