@@ -130,7 +130,8 @@ def _html(record: Sidecar, inputs: Sequence[Found], view: View, *, changed: bool
 def _summary(record: Sidecar) -> str:
     size = record.shape[::-1] if record.kind == "image" else record.shape
     steps = len(record.steps.rows)
-    parts = [record.preset, " × ".join(map(str, size)), f"{steps} steps", f"seed {record.seed}"]
+    samples = " samples" if record.kind in ("audio", "ecg") else ""
+    parts = [record.preset, " × ".join(map(str, size)) + samples, f"{steps} steps", f"seed {record.seed}"]
     return ", ".join([*parts, *([_duration(record.seconds)] if record.seconds is not None else [])])
 
 

@@ -27,7 +27,8 @@ _RATELESS = (".csv", ".npy")
 @dataclass(frozen=True)
 class View:
     """panels: in the order in which they stand. places: of the slider, none where there is none. volumes: NIfTI by
-    role, as base64. said: what had to be done to show it. missing: what is not shown, and why.
+    role, as base64, which show them `whole`. said: what had to be done to show the rest. missing: what is not shown,
+    and why.
     """
 
     panels: tuple[Panel, ...] = ()
@@ -35,6 +36,7 @@ class View:
     depth: int = 0
     edges: tuple[str, ...] = ()
     volumes: Mapping[str, str] = field(default_factory=dict)
+    whole: str = ""
     window: tuple[float, float] | None = None
     said: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -120,7 +122,6 @@ def _volume(samples: Mapping[Role, Sample], record: Sidecar) -> dict[str, Any]:
             volumes[role], shape = preview(samples[role])
     size = " × ".join(map(str, shape))
     whole = "at full resolution" if shape == result.shape else f"downsampled to {size} voxels by means of blocks"
-    said.append(f"the 3-D view shows the volumes {whole}")
     said += [f"{role}: the first of {s.nc} channels is shown" for role, s in samples.items() if s.nc > 1]
     return {
         "panels": tuple(panels),
@@ -128,6 +129,7 @@ def _volume(samples: Mapping[Role, Sample], record: Sidecar) -> dict[str, Any]:
         "depth": seen.depth,
         "edges": seen.edges,
         "volumes": volumes,
+        "whole": f"the 3-D view shows the volumes {whole}",
         "window": seen.window,
         "said": tuple(said),
     }
