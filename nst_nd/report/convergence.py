@@ -78,6 +78,8 @@ def _chart(title: str, places: Sequence[tuple[float, int]], values: Sequence[flo
     for scale in dict.fromkeys(scale for _, scale in places):
         own = [(place[0], v) for place, v in zip(places, values, strict=True) if place[1] == scale]
         drawn = [(i, v) for i, v in _thinned(own) if v > 0 and math.isfinite(v)]
+        # a line of no length is a dot
+        drawn = drawn * 2 if len(drawn) == 1 else drawn
         points = " ".join(f"{x(i):.1f},{y(math.log10(v)):.1f}" for i, v in drawn)
         curves.append(Curve(scale, points, own[0][1], own[-1][1], len(own)))
         borders.append(x(own[0][0]))

@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, write_record
+from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan, write_record
 from test_transfer import QUICK
 
 import nst_nd
@@ -58,7 +58,7 @@ def test_the_job_file_of_a_report_gives_the_same_bytes(here, cli):
 
 
 def test_a_texture_has_a_report_without_a_content(here, cli):
-    assert cli("texture", "s.png", "--size", "24x16", "-o", "t.png", *QUICK[:-4]).status == 0
+    assert cli("texture", "s.png", "--size", "24x16", "-o", "t.png", *QUICK).status == 0
     assert cli("report", "t.png").status == 0
     text = (here / "t.png.report.html").read_text()
     assert 'data-role="result"' in text
@@ -187,6 +187,33 @@ def test_a_batch_lists_every_job_failures_first_and_marks_what_is_odd(tmp_path, 
     assert cli("report", folder).status == 2
     assert cli("report", folder, "--overwrite", "--no-thumbnails").status == 0
     assert "data:image/webp" not in (folder / "report.html").read_text()
+
+
+def test_nothing_of_a_patient_is_on_the_page_of_a_series(here, cli):
+    pytest.importorskip("pydicom")
+    from dicom_series import SECRETS, datasets, integers, uid, write
+
+    for name, seed in (("c", 1), (str(uid("folder")), 2)):
+        write(here / name, datasets(integers((12, 12, 12), 0, 200, seed)), [f"{uid('file', k)}.dcm" for k in range(12)])
+    assert cli("stylize", "c", str(uid("folder")), "-o", "out.dicom", *QUICK).status == 0
+    ran = cli("report", "out.dicom", "--json")
+    assert ran.status == 0
+    assert ran.json["notes"] == []
+    text = (here / "out.dicom.report.html").read_text()
+    assert 'data-role="difference"' in text
+    assert not any(secret in text + ran.out + ran.err for secret in SECRETS)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 1), (1, 1, 1), (3, 40, 2)])
+def test_volumes_of_few_slices_have_a_report(tmp_path, shape):
+    output = finished(tmp_path / "o", "volume")
+    files = [output.with_name(f"{name}.nii.gz") for name in ("content", "style", "out")]
+    for seed, path in enumerate(files):
+        nst_nd.save(scan(seed, shape), path, overwrite=True)
+    write_record(output, files[:2], "volume", "volume", shape)
+    text, written = page_of(output)
+    assert written.said == ()
+    assert text.count('id="slice"') == int(shape[2] > 1)
 
 
 def test_names_of_a_manifest_lead_nowhere_else(tmp_path):
