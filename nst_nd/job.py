@@ -302,6 +302,7 @@ def _record(
         "kind": inputs.first.kind,
         "inputs": files,
         "request": request_of(job, files),
+        "asked": _asked(job),
         "output": described(Path(job.output)),
         "shape": result.sample.shape,
         "settings": _without_folders(result.settings, job.init),
@@ -318,6 +319,12 @@ def _record(
         "steps": steps_table(result.history),
     }
     return dict(plain(record))
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    """The keys of a job beside its settings and file names: what it takes to ask for the same again."""
+    styles = [{"weight": s.weight, "labels": s.labels, "mask": s.mask is not None} for s in job.style]
+    return {"style": styles, **job.model_dump(include={"size", "duration", "kind", "rate", "channels", "processes"})}
 
 
 def _without_folders(settings: Settings, init: str) -> dict[str, Any]:

@@ -21,11 +21,13 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process does all tests of batches, one by one: they start workers, and wait for them with a limit."""
+    """One process does all tests of batches, one by one: they start workers, and wait for them with a limit. One does
+    those of pages, so that there is one browser.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class BatchesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "batch" if nodeid.startswith("tests/batch/") else nodeid
+            return next((name for name in ("batch", "browser") if nodeid.startswith(f"tests/{name}/")), nodeid)
 
     return BatchesTogether(config, log)

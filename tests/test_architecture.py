@@ -30,6 +30,7 @@ LAYERS = (
     {"patches"},
     {"batch"},
     {"app"},
+    {"report"},
     {"cli"},
     {"__main__"},
 )

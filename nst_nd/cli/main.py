@@ -20,6 +20,7 @@ from nst_nd.cli.doctor import doctor
 from nst_nd.cli.info import info
 from nst_nd.cli.metrics import metrics
 from nst_nd.cli.patches import patches
+from nst_nd.cli.report import report
 from nst_nd.cli.status import status
 from nst_nd.cli.transfer import run, stylize, texture
 from nst_nd.cli.verify import verify
@@ -69,7 +70,7 @@ def schema(
     print(json.dumps(batch_schema() if batch else job_schema(), indent=2))
 
 
-for command in (stylize, texture, run, status, metrics, patches, verify, info, doctor, schema):
+for command in (stylize, texture, run, status, report, metrics, patches, verify, info, doctor, schema):
     app.command()(command)
 app.command("app")(app_page)
 

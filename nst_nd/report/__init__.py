@@ -1,0 +1,1 @@
+"""Pages for people: one self-contained HTML file about a result, or about a batch."""

@@ -1,0 +1,224 @@
+"""The command: what it finds, what it refuses, and that its job file gives the same bytes again."""
+
+import base64
+import html
+import json
+import re
+import shutil
+
+import pytest
+from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan, write_record
+from test_transfer import QUICK
+
+import nst_nd
+from nst_nd.report.inputs import find, same
+from nst_nd.report.job_report import Sources, job_report, report_of
+from nst_nd.report.record import read_sidecar
+from nst_nd.sidecar import sidecar_of
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """The folder of a result that is not to be changed."""
+    return finished(tmp_path_factory.mktemp("image"), "image").parent
+
+
+def copied(image, folder):
+    """The result in a folder of its own."""
+    shutil.copytree(image, folder / "copy")
+    return folder / "copy" / "out.png"
+
+
+def page_of(output, **options):
+    """The text of its report."""
+    written = job_report(output, report_of(output), overwrite=True, **options)
+    return written.path.read_text(encoding="utf-8"), written
+
+
+def test_the_job_file_of_a_report_gives_the_same_bytes(here, cli):
+    masks = ["--mask", "mask.png", "--seed", "3", "--set", "init=noise"]
+    assert cli("stylize", "c.png", "s.png", "-o", "out.png", *masks, *QUICK).status == 0
+    ran = cli("report", "out.png", "--json")
+    assert ran.status == 0
+    assert ran.json == {"report": "out.png.report.html", "bytes": ran.json["bytes"], "notes": []}
+    text = (here / "out.png.report.html").read_text()
+    assert len(text.encode()) == ran.json["bytes"]
+    job = re.search(r'href="data:text/yaml;base64,([^"]+)"', text)
+    again = here / "again"
+    again.mkdir()
+    (again / "repeat.yaml").write_bytes(base64.b64decode(job[1]))
+    for name in ("c.png", "s.png", "mask.png"):
+        shutil.copy(name, again)
+    ran = cli("run", again / "repeat.yaml")
+    assert ran.status == 0, ran.err
+    assert (again / "repeat" / "out.png").read_bytes() == (here / "out.png").read_bytes()
+    first, second = (json.loads(sidecar_of(f / "out.png").read_text()) for f in (here, again / "repeat"))
+    assert first["settings"] == second["settings"]
+    assert [file["sha256"] for file in first["inputs"]] == [file["sha256"] for file in second["inputs"]]
+
+
+def test_a_texture_has_a_report_without_a_content(here, cli):
+    assert cli("texture", "s.png", "--size", "24x16", "-o", "t.png", *QUICK).status == 0
+    assert cli("report", "t.png").status == 0
+    text = (here / "t.png.report.html").read_text()
+    assert 'data-role="result"' in text
+    assert 'data-role="style"' in text
+    assert 'data-role="content"' not in text
+    assert 'data-role="difference"' not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["nothing.png"], 3, "nothing.png: no such file"),
+        (["c.png"], 3, "c.png: has no sidecar c.png.json beside it"),
+        (["."], 3, "neither the folder of a batch nor a result"),
+        (["out.png", "-o", "out.pdf"], 2, "a report is a page; allowed: .html, .htm"),
+        (["out.png", "-o", "no/out.html"], 2, "no is not a folder that exists"),
+        (["out.png", "-o", "there.html"], 2, "there.html: exists already"),
+        (["out.png", "--content", "gone.png"], 3, "gone.png: no such file"),
+        (["out.png", "--inputs", "c.png"], 3, "--inputs names a folder"),
+        (["b", "--rate", "3"], 2, "are for one result, and this is a batch"),
+    ],
+)
+def test_what_cannot_be_is_said(here, cli, image, words, status, said):
+    for file in image.iterdir():
+        shutil.copy(file, here)
+    (here / "there.html").touch()
+    batch_of(here / "b", 1, pictures=False)
+    ran = cli("report", *words)
+    assert ran.status == status
+    assert said in ran.err
+    assert len(ran.err.splitlines()) <= 3
+
+
+def test_a_broken_result_is_an_error_and_leaves_no_page(here, cli, image):
+    output = copied(image, here)
+    output.write_bytes(b"no image")
+    ran = cli("report", output)
+    assert ran.status == 3
+    assert "out.png" in ran.err
+    assert not report_of(output).exists()
+
+
+def test_inputs_are_found_by_what_they_hold(tmp_path, image):
+    output = copied(image, tmp_path)
+    content, style = read_sidecar(output).inputs
+    folders = [output.parent]
+    assert find(content, folders).state == "found"
+    (output.parent / "content.png").rename(output.parent / "renamed.png")
+    assert find(content, folders).path == output.parent / "renamed.png"
+    (output.parent / "style.png").write_bytes(b"another")
+    assert find(style, folders).state == "changed"
+    assert find(style, [tmp_path / "nowhere"]).state == "missing"
+    assert find(content, [], output.parent / "style.png").state == "changed"
+    assert same(output, read_sidecar(output).output)
+
+
+def test_what_is_missing_or_changed_is_said_on_the_page_and_the_terminal(tmp_path, image, cli, monkeypatch):
+    output = copied(image, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (output.parent / "content.png").unlink()
+    (output.parent / "style.png").write_bytes(b"another")
+    nst_nd.save(image_sample(7), output, overwrite=True)
+    text, written = page_of(output)
+    assert "Changed since." in text
+    assert "content.png</bdi>: not found beside the result" in text
+    assert "a file of this name is there, but its sha256 is another one" in text
+    assert len(written.said) == 3
+    assert 'data-role="difference"' not in text
+    ran = cli("report", output, "--overwrite")
+    assert ran.status == 0
+    assert ran.err.count("note: ") == 3
+    other = page_of(output, sources=Sources(folders=[image]))[0]
+    assert 'data-role="difference"' in other
+
+
+def test_no_folder_of_this_machine_is_on_a_page(tmp_path, image):
+    output = copied(image, tmp_path)
+    (output.parent / "content.png").write_bytes(b"broken")
+    write_record(output, [output.parent / f"{n}.png" for n in ("content", "style")], "image", "image", (24, 32))
+    text, written = page_of(output)
+    assert str(tmp_path) not in text
+    assert "content: cannot be shown: content.png" in html.unescape(text).lower()
+    assert not any(str(tmp_path) in line for line in written.said)
+
+
+def test_hostile_texts_are_text_on_the_page(tmp_path):
+    evil = TEXTS[0]
+    changes = {
+        "warnings": list(TEXTS),
+        "notes": list(TEXTS),
+        "device": evil,
+        "networks": [evil],
+        "metrics": {evil: 1.0},
+        "versions": {evil: evil},
+        "caution": evil,
+        "request": evil,
+    }
+    output = finished(tmp_path / "o", "image", name=HOSTILE, **changes)
+    text, _ = page_of(output)
+    assert "<script>hacked" not in text
+    assert "<img src=x" not in text
+    assert "\u202e" not in text
+    assert "\u2028" not in text
+    assert "49" not in text.split("{{", 1)[-1][:20]
+    assert text.count("</script>") == text.count("<script")
+    assert "… (100000 characters)" in text
+
+
+def test_a_batch_lists_every_job_failures_first_and_marks_what_is_odd(tmp_path, cli):
+    folder = batch_of(tmp_path / "b", 20, failed=[("bad.png", TEXTS[0])], odd=(4,))
+    (folder / "job0003.png.report.html").touch()
+    ran = cli("report", folder)
+    assert ran.status == 0
+    text = (folder / "report.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    rows = data["rows"]
+    assert len(rows) == 21
+    assert [row["name"] for row in rows[:2]] == ["bad.png", "job0004.png"]
+    assert rows[0]["error"] == TEXTS[0]
+    far = {data["columns"][int(i)]["name"] for i in rows[1]["far"]}
+    assert far == {"change_rms"}
+    assert not any(row["far"] for row in rows[2:])
+    assert {row["link"] for row in rows} == {"", "./job0003.png.report.html"}
+    assert all(row["picture"].startswith("data:image/webp;base64,") for row in rows[1:])
+    assert str(tmp_path) not in text
+    assert cli("report", folder).status == 2
+    assert cli("report", folder, "--overwrite", "--no-thumbnails").status == 0
+    assert "data:image/webp" not in (folder / "report.html").read_text()
+
+
+def test_nothing_of_a_patient_is_on_the_page_of_a_series(here, cli):
+    pytest.importorskip("pydicom")
+    from dicom_series import SECRETS, datasets, integers, uid, write
+
+    for name, seed in (("c", 1), (str(uid("folder")), 2)):
+        write(here / name, datasets(integers((12, 12, 12), 0, 200, seed)), [f"{uid('file', k)}.dcm" for k in range(12)])
+    assert cli("stylize", "c", str(uid("folder")), "-o", "out.dicom", *QUICK).status == 0
+    ran = cli("report", "out.dicom", "--json")
+    assert ran.status == 0
+    assert ran.json["notes"] == []
+    text = (here / "out.dicom.report.html").read_text()
+    assert 'data-role="difference"' in text
+    assert not any(secret in text + ran.out + ran.err for secret in SECRETS)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 1), (1, 1, 1), (3, 40, 2)])
+def test_volumes_of_few_slices_have_a_report(tmp_path, shape):
+    output = finished(tmp_path / "o", "volume")
+    files = [output.with_name(f"{name}.nii.gz") for name in ("content", "style", "out")]
+    for seed, path in enumerate(files):
+        nst_nd.save(scan(seed, shape), path, overwrite=True)
+    write_record(output, files[:2], "volume", "volume", shape)
+    text, written = page_of(output)
+    assert written.said == ()
+    assert text.count('id="slice"') == int(shape[2] > 1)
+
+
+def test_names_of_a_manifest_lead_nowhere_else(tmp_path):
+    from nst_nd.report.thumbnails import inside
+
+    assert inside(tmp_path, "a/b.png") == tmp_path / "a" / "b.png"
+    for name in ("../b.png", "a/../../b.png", "/etc/passwd", "a\0b"):
+        assert inside(tmp_path, name) is None
