@@ -13,14 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_nd import figures, scratch
+from nst_nd import scratch
+from nst_nd.drawing.paper import ECG_SECONDS, ecg_figure
+from nst_nd.drawing.signal import Column
+from nst_nd.drawing.signal import View as Part
+from nst_nd.drawing.sound import HIGHEST_DB, LOWEST_DB, spectrogram
 from nst_nd.io.atomic import publishing
 from nst_nd.sample import Sample
 
 # positions of a picture's longer side; of all slices of a volume together, and how many of them
 MOST_SIDE, MOST_PIXELS, MOST_SLICES = 900, 3_000_000, 24
-# columns and rows of a spectrogram; dB of full scale that its colours span
-COLUMNS, ROWS, LOWEST_DB, HIGHEST_DB = 900, 320, -90.0, -10.0
+# columns and rows of a spectrogram
+COLUMNS, ROWS = 900, 320
+# of paper, per inch
+DPI = 100
 # leads of an ECG
 MOST_LEADS = 3
 # HU, black and white of CT
@@ -81,14 +87,14 @@ def _spectrogram(sample: Sample) -> View:
     from PIL import Image
 
     rate = sample.grid.rate or 1.0
-    level, top, seconds = figures.spectrogram(sample.data.mean(axis=0, dtype=np.float64), rate)
+    level, top, seconds = spectrogram(sample.data, rate, (0, sample.shape[0])), rate / 2.0, sample.shape[0] / rate
     # the loudest of what falls into one place, so that clicks are not averaged away
     level = _pooled(_pooled(level, ROWS, 0), COLUMNS, 1)
     share = np.clip((level - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB), 0.0, 1.0)
     colours = matplotlib.colormaps["magma"](share[::-1], bytes=True)[..., :3]
     image = Image.fromarray(np.ascontiguousarray(colours)).resize((COLUMNS, ROWS))
     axes = {"left": "0 s", "right": f"{seconds:.3g} s", "bottom": "0", "top": f"{top / 1000.0:.3g} kHz"}
-    channels = "mono" if sample.nc == 1 else f"{sample.nc} channels, their mean shown"
+    channels = "mono" if sample.nc == 1 else f"{sample.nc} channels, their mean power shown"
     caption = f"{seconds:.3g} s at {rate:g} Hz, {channels}; {LOWEST_DB:g} to {HIGHEST_DB:g} dB of full scale"
     return View(
         _png(image), {"form": "spectrogram", "width": COLUMNS, "height": ROWS, "axes": axes, "caption": caption}
@@ -107,16 +113,13 @@ def _paper(sample: Sample) -> View:
     gaps = None if sample.gaps is None else sample.gaps[:leads]
     part = sample.replace(data=sample.data[:leads], channels=sample.channels[:leads], gaps=gaps)
     seconds = sample.shape[0] / (sample.grid.rate or 1.0)
-    figure = figures.ecg_figure([(f"{min(seconds, figures.ECG_SECONDS):.3g} s", part)])
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=figures.DPI, format="png")
-    stream.seek(0)
-    with Image.open(stream) as image:
+    picture = ecg_figure([Column(f"{min(seconds, ECG_SECONDS):.3g} s", part)], Part()).png(DPI)
+    with Image.open(io.BytesIO(picture)) as image:
         width, height = image.size
     rate = sample.grid.rate or 1.0
-    some = f"; shown are {leads} leads and the first {figures.ECG_SECONDS:g} s at most"
+    some = f"; shown are {leads} leads and the first {ECG_SECONDS:g} s at most"
     caption = f"{sample.nc} leads, {seconds:.3g} s at {rate:g} Hz{some}; 25 mm/s, 10 mm/mV"
-    return View(stream.getvalue(), {"form": "paper", "width": width, "height": height, "caption": caption})
+    return View(picture, {"form": "paper", "width": width, "height": height, "caption": caption})
 
 
 def _slices(sample: Sample, window: Window) -> View:

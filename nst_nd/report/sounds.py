@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nst_nd.figures import envelope, spectrogram
+from nst_nd.drawing.sound import HIGHEST_DB, LOWEST_DB, envelope, spectrogram
 from nst_nd.report.pictures import Panel, Role, data_uri, diverging, largest_change, png
 from nst_nd.sample import Sample
 
@@ -19,7 +19,6 @@ MOST_SECONDS, MOST_BYTES = 20.0, 4_000_000
 # what browsers play
 RATES, MOST_CHANNELS = (3000.0, 192_000.0), 2
 # of a spectrogram
-QUIETEST_DB, LOUDEST_DB = -90.0, -10.0
 WIDE, HIGH = 720, 240
 # of the wave, in units of its own
 WAVE_HIGH = 100.0
@@ -70,7 +69,7 @@ def _panel(role: Role, sample: Sample, level: NDArray[Any], peak: float, top: fl
 
 
 def _difference(result: Sample, before: NDArray[Any], after: NDArray[Any], top: float) -> Panel:
-    change = np.clip(after, QUIETEST_DB, 0.0) - np.clip(before, QUIETEST_DB, 0.0)
+    change = np.clip(after, LOWEST_DB, 0.0) - np.clip(before, LOWEST_DB, 0.0)
     largest = min(MOST_DB, largest_change(change))
     seconds = result.shape[0] / (result.grid.rate or 1.0)
     frame = {"wave": "", "seconds": seconds, "top_khz": top / 1000.0}
@@ -82,8 +81,8 @@ def _difference(result: Sample, before: NDArray[Any], after: NDArray[Any], top: 
 def _levels(sample: Sample, top: float) -> NDArray[np.float32]:
     """dB [rows, columns] of a picture, 0 Hz at the bottom and `top` at its upper edge."""
     rate = sample.grid.rate or 1.0
-    level, highest, _ = spectrogram(sample.data.mean(axis=0, dtype=np.float64), rate)
-    level = level[: max(1, round(level.shape[0] * min(1.0, top / highest)))]
+    level = spectrogram(sample.data, rate, (0, sample.shape[0]))
+    level = level[: max(1, round(level.shape[0] * min(1.0, top / (rate / 2.0))))]
     picture = Image.fromarray(level[::-1].astype(np.float32))
     return np.asarray(picture.resize((WIDE, HIGH), Image.Resampling.BOX if level.shape[1] > WIDE else 2))
 
@@ -91,7 +90,7 @@ def _levels(sample: Sample, top: float) -> NDArray[np.float32]:
 def _coloured(level: NDArray[Any]) -> NDArray[np.uint8]:
     from matplotlib import colormaps
 
-    share = (level - QUIETEST_DB) / (LOUDEST_DB - QUIETEST_DB)
+    share = (level - LOWEST_DB) / (HIGHEST_DB - LOWEST_DB)
     return colormaps["magma"](np.clip(share, 0.0, 1.0), bytes=True)[..., :3].copy()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nst_nd.drawing.sound import envelope
 from nst_nd.errors import NstError
-from nst_nd.figures import envelope
 from nst_nd.io import load, suffix_of
 from nst_nd.report.pictures import THUMBNAIL, image_of, thumbnail
 from nst_nd.report.record import Sidecar
