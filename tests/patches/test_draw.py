@@ -125,7 +125,7 @@ def test_an_input_is_made_for_a_detector(image):
         assert np.corrcoef(picture.ravel(), sign * found.patches[0][0].view[0][..., 0].ravel())[0, 1] > 0.7
         assert picture.min() >= -1e-6
         assert picture.max() <= 1 + 1e-6
-    again = maximised(found, 100, 0)
+    again = maximised(search([image], {}, Query("answer", (0,), top=2, ranges=True)), 100, 0)
     assert np.array_equal(again.synthetic[0].view[0], made.synthetic[0].view[0])
     figure = draw.figure_of(made)
     assert len(figure.axes) == 2 + sum(len(patches) for patches in found.patches.values())
