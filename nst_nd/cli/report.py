@@ -79,7 +79,7 @@ def report(
     if as_json:
         print(json.dumps({"report": str(written.path), "bytes": written.size, "notes": list(written.said)}))
     elif not quiet:
-        print(f"{written.path}  {written.size / (1 << 20):.1f} MiB")
+        print(f"{written.path}  {written.size / 1e6:.2f} MB")
     return ExitStatus.DONE
 
 

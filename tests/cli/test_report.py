@@ -7,8 +7,8 @@ import re
 import shutil
 
 import pytest
+from conftest import QUICK
 from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan, write_record
-from test_transfer import QUICK
 
 import nst_nd
 from nst_nd.report.inputs import find, same
