@@ -28,6 +28,8 @@ def pytest_xdist_make_scheduler(config, log):
 
     class BatchesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return next((name for name in ("batch", "browser") if nodeid.startswith(f"tests/{name}/")), nodeid)
+            if nodeid.startswith("tests/browser/"):  # a browser and an app for each file
+                return nodeid.partition("::")[0]
+            return "batch" if nodeid.startswith("tests/batch/") else nodeid
 
     return BatchesTogether(config, log)

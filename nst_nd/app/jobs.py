@@ -70,7 +70,7 @@ class AppJob:
         """For the page."""
         plain = ("name", "state", "created", "step", "losses", "views", "plan", "error", "ended", "keep", "kept")
         files = {what: {"name": path.name, "bytes": path.stat().st_size} for what, path in self.files().items()}
-        order = {key: getattr(self.order, key) for key in ("preset", "content", "style")}
+        order = {key: getattr(self.order, key) for key in ("preset", "content", "style", "settings")}
         more = {"output": self.order.output.name, "notes": self.said, "files": files, "facts": self._facts()}
         return {**{key: getattr(self, key) for key in plain}, **order, **more}
 

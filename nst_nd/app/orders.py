@@ -29,7 +29,7 @@ KEYS = {"content", "style", "preset", "settings"}
 class Order:
     """A job to be done. folder: of inputs and YAML. config: the YAML. output: where the result will be.
 
-    content, style: their files as the YAML names them, seen from the folder.
+    content, style: their files as the YAML names them, seen from the folder. settings: what the page asked for.
     """
 
     folder: Path
@@ -38,6 +38,7 @@ class Order:
     preset: str
     content: str
     style: str
+    settings: dict[str, Any]
 
 
 def check_request(wanted: Any) -> tuple[str, str, str, dict[str, Any]]:
@@ -81,7 +82,7 @@ def make_order(folder: Path, content: Slot, style: Slot, preset: str, settings: 
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Order(folder, config, folder / stem / output, preset, names["content"], names["style"])
+    return Order(folder, config, folder / stem / output, preset, names["content"], names["style"], dict(settings))
 
 
 def _said(content: Slot, style: Slot, preset: str) -> dict[str, Any]:

@@ -173,11 +173,11 @@ class Uploads:
 
         Raises RefusedError where it cannot be drawn, InputError where it cannot be read.
         """
-        if slot.kind is None:
-            raise RefusedError(slot.error or "nothing has been uploaded there yet", 409)
-        window = pictures.CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
-        folder = slot.folder.parent / "views" / ("own" if window is None else "ct")
         with slot.lock:
+            if slot.kind is None:
+                raise RefusedError(slot.error or "nothing has been uploaded there yet", 409)
+            window = pictures.CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
+            folder = slot.folder.parent / "views" / ("own" if window is None else "ct")
             if not (folder / "view.json").exists():
                 path = slot.folder / slot.main
                 if outline(path, kind=slot.kind, rate=slot.rate).data.size > pictures.MOST_VALUES:

@@ -38,6 +38,7 @@ def address(browser, tmp_path_factory):
     """Of an app of its own, which ends without a word."""
     pytest.importorskip("uvicorn")
     folder = tmp_path_factory.mktemp("app")
+    browser.get_log("browser"), browser.get_log("performance")  # what was before
     environment = {**ENVIRONMENT, "NST_ND_SCRATCH": str(folder), "PYTHONPATH": str(Path.cwd())}
     process = subprocess.Popen(
         [sys.executable, "-m", "nst_nd", "app", "--no-browser", "--kept", "kept"],
@@ -60,7 +61,6 @@ def address(browser, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def nothing_wrong(browser, address):
     """After each test: nothing on the console, and nothing was asked of anybody else."""
-    browser.get_log("browser"), browser.get_log("performance")
     yield
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -120,11 +120,23 @@ def fetch(browser, selector, folder):
     return path
 
 
-def test_a_job_from_dropped_files_to_fetched_ones(browser, address, inputs, tmp_path):
+@pytest.fixture(scope="module")
+def done(browser, address, inputs):
+    """The selector of a job that was run to its end."""
     opened(browser, address)
     drop(browser, inputs, 6)
     job = start(browser)
     wait(lambda: find(browser, f"{job} .badge.done"), "the end of the job")
+    return job
+
+
+def unfolded(browser, job):
+    browser.execute_script("document.querySelector(arguments[0]).open = true", job)
+
+
+def test_a_job_from_dropped_files_to_fetched_ones(browser, done, inputs, tmp_path):
+    job = done
+    unfolded(browser, job)
     assert "step 6 of 6" in find(browser, f"{job} .going p")[0].text
     picture = find(browser, f"{job} figure.main img")[0]
     wait(lambda: browser.execute_script("return arguments[0].naturalWidth", picture) == 56, "the result's picture")
@@ -162,7 +174,7 @@ def test_a_closed_page_does_not_end_a_job(browser, address, inputs):
 
 def test_what_is_wrong_is_said(browser, address, inputs, tmp_path):
     opened(browser, address)
-    wait(lambda: find(browser, "#style .shown img"), "what was dropped before")
+    drop(browser, inputs, 1)
     hostile = tmp_path / "<b onmouseover=alert(1)>.png"
     hostile.write_bytes(b"no picture")
     find(browser, "#content input[type=file]")[0].send_keys(str(hostile))
@@ -223,11 +235,11 @@ def _shown(browser, canvases):
     return pictures if all(pictures) else None
 
 
-def test_by_keyboard(browser, address):
+def test_by_keyboard(browser, address, inputs):
     """Everything that can be done is reached with the tabulator, and sliders move with the arrows."""
     ActionChains = pytest.importorskip("selenium.webdriver").ActionChains
     opened(browser, address)
-    wait(lambda: find(browser, "#knobs input"), "the knobs")
+    drop(browser, inputs, 1)
     reached = set()
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     for _ in range(60):
@@ -243,7 +255,7 @@ def test_by_keyboard(browser, address):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nobody_is_shut_out(browser, address, scheme):
+def test_nobody_is_shut_out(browser, address, inputs, done, scheme):
     """axe-core finds nothing serious, in a page with files, knobs and jobs of several kinds, everything unfolded."""
     axe = pytest.importorskip("axe_core_python")
     script = (Path(axe.__file__).parent / "axe.min.js").read_text()
@@ -251,7 +263,8 @@ def test_nobody_is_shut_out(browser, address, scheme):
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
     opened(browser, address)
-    wait(lambda: find(browser, ".job figure.main img"), "the job of before")
+    drop(browser, inputs, 1)
+    wait(lambda: find(browser, f"{done} figure.main img"), "the job's picture")
     browser.execute_script("for (const box of document.querySelectorAll('details')) box.open = true")
     browser.execute_script(script)
     found = browser.execute_async_script("axe.run().then(arguments[0])")

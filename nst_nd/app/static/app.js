@@ -5,6 +5,7 @@ import { knobs } from "./knobs.js";
 
 const $ = (id) => document.getElementById(id);
 const ACTIVE = ["queued", "running", "stopping"];
+const PARTS = /\.(hea|dat|hdr|img|atr|qrs|ecg)$/i;
 const WRITTEN = { stop: "POST", keep: "POST", remove: "DELETE" };
 let about = null;
 let settings = () => ({});
@@ -49,16 +50,18 @@ class Drop {
   async take(files) {
     this.box.classList.remove("over");
     $("error").textContent = "";
-    const stem = (name) => name.split(".")[0];
-    const here = this.slot?.files.map((file) => stem(file.name)) ?? [];
+    // files of one name belong together where one describes the others: WFDB, ANALYZE
+    const together = (names) => new Set(names.map((name) => name.split(".")[0])).size === 1 && names.every((name) => PARTS.test(name));
+    const here = this.slot?.files.map((file) => file.name) ?? [];
+    const names = files.map((file) => file.name);
     try {
       if (!files.length) return;
-      if (new Set(files.map((file) => stem(file.name))).size > 1) {
+      if (names.length > 1 && !together(names)) {
         throw new Error("these files do not belong together: drop one, or a header with its data");
       }
       const large = files.find((file) => file.size > about.most);
       if (large) throw new Error(`${large.name} has ${size(large.size)}, more than the ${size(about.most)} that are allowed;\nstart the app with --max-upload for more`);
-      if (!here.includes(stem(files[0].name))) await this.forget(false);
+      if (!together([...here, ...names])) await this.forget(false);
       this.say("uploading ...");
       this.slot ??= await ask("api/slots", "POST");
       for (const file of files) {

@@ -101,7 +101,7 @@ export class Curve {
       element("div", { class: "axis" }, this.from, this.to));
   }
 
-  show(losses, total) {
+  show(losses) {
     this.element.hidden = losses.length < 2;
     if (losses.length < 2) return;
     const values = losses.map(([, loss]) => loss);
@@ -110,7 +110,7 @@ export class Curve {
     const [least, most] = [Math.min(...scaled), Math.max(...scaled)];
     const points = losses.map(([step], n) => {
       const y = most > least ? 95 - (90 * (scaled[n] - least)) / (most - least) : 50;
-      return `${(100 * step) / total},${y}`;
+      return `${(100 * step) / losses.at(-1)[0]},${y}`;
     });
     this.line.setAttribute("points", points.join(" "));
     const first = values[0].toPrecision(3), last = values.at(-1).toPrecision(3);
@@ -118,7 +118,7 @@ export class Curve {
     this.high.textContent = Math.max(...values).toPrecision(3);
     this.low.textContent = Math.min(...values).toPrecision(3);
     this.from.textContent = `loss${log ? ", logarithmic" : ""}`;
-    this.to.textContent = `step ${total}`;
+    this.to.textContent = `step ${losses.at(-1)[0]}`;
   }
 }
 

@@ -68,11 +68,12 @@ export class JobCard {
     this.title.textContent = job.output;
     this.badge.textContent = STATES[job.state];
     this.badge.className = `badge ${job.state}`;
-    this.from.textContent = `${job.content} in the style of ${job.style}, preset ${job.preset}`;
+    const given = Object.entries(job.settings).map(([key, value]) => `${key.replaceAll("_", " ")} ${value}`);
+    this.from.textContent = [`${job.content} in the style of ${job.style}`, `preset ${job.preset}`, ...given].join(", ");
     this.error.textContent = job.error;
     this.progress(job);
     this.show(job);
-    this.curve.show(job.losses, job.step?.total ?? 1);
+    this.curve.show(job.losses);
     this.said(job);
     this.offer(job);
   }
