@@ -151,7 +151,7 @@ def _settings(config: Path | None, sets: list[str] | None, given: dict[str, Any]
 def _report(found: Found, record: dict[str, Any], output: Path, *, quiet: bool, as_json: bool) -> int:
     """Notes and what was left out on stderr, the result on stdout; the exit code."""
     if not quiet:
-        for note in found.notes:
+        for note in record["notes"]:
             print(f"note: {note}", file=sys.stderr)
     for skipped in record["skipped"]:
         print(f"warning: {skipped['file']} is left out: {skipped['reason']}", file=sys.stderr)

@@ -68,7 +68,10 @@ class ActivationMap:
         """
         values = self.values[row]
         parts = list(scratch.chunks(values, 0))
-        highest = [float(values[part].max()) for part in parts]
+        highest = []
+        for part in parts:
+            highest.append(float(values[part].max()))
+            scratch.release(self.values)
         while True:
             top = max(highest)
             if not np.isfinite(top) or top == 0.0:

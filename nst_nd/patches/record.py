@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nst_nd.boxes import Box
-from nst_nd.engine.memory import peak_resident
+from nst_nd.engine.memory import bytes_of, in_words, peak_resident
 from nst_nd.io.atomic import publishing
 from nst_nd.patches.draw import DPI, figure_of
 from nst_nd.patches.found import Found, Patch, Synthetic
@@ -48,6 +48,7 @@ def record_of(found: Found, seconds: float) -> dict[str, Any]:
     """Plain values, see the module. No folder and nothing of a header."""
     watched, settings = found.watched, found.settings
     field, grid = watched.receptive, found.first.grid
+    peak = peak_resident()
     caution = {"caution": _CAUTION} if found.kind in ("ecg", "volume") else {}
     record = {
         "status": "done",
@@ -69,14 +70,22 @@ def record_of(found: Found, seconds: float) -> dict[str, Any]:
         "device": str(watched.device),
         "seconds": round(seconds, 3),
         "max_memory": settings.max_memory,
-        "peak_memory_bytes": peak_resident(),
+        "peak_memory_bytes": peak,
         "inputs": found.inputs,
         "skipped": [{"file": shown(file), "reason": reason} for file, reason in found.skipped],
-        "notes": found.notes,
+        "notes": [*found.notes, *_too_much(found, peak)],
         "files": _files(found),
         "units": [_unit(found, unit) for unit in found.patches],
     }
     return dict(plain(record))
+
+
+def _too_much(found: Found, peak: int) -> list[str]:
+    """A note where more memory was taken than was allowed."""
+    limit = found.settings.max_memory
+    if limit is None or found.watched.device.type != "cpu" or peak <= bytes_of(limit):
+        return []
+    return [f"the peak was {in_words(peak)}, above max_memory {limit}; the plan predicted less"]
 
 
 def _network_name(found: Found) -> str:

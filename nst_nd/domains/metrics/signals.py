@@ -81,9 +81,10 @@ def spectral_convergence(content: Sample, result: Sample) -> float:
 
 def clipped(sample: Sample) -> int:
     """Samples at full scale (-1, or 1 less one step of 16 bits) or beyond it."""
-    parts = (sample.data[:, piece] for piece in scratch.chunks(sample.data, 1))
-    found = sum(int(np.count_nonzero(np.abs(part) >= FULL)) for part in parts)
-    scratch.release(sample.data)
+    found = 0
+    for piece in scratch.chunks(sample.data, 1):
+        found += int(np.count_nonzero(np.abs(sample.data[:, piece]) >= FULL))
+        scratch.release(sample.data)
     return found
 
 
