@@ -90,7 +90,7 @@ class Drop {
     this.words.append(element("strong", { textContent: files.map((file) => file.name).join(", ") }), `\n${error || words}`);
     this.words.classList.toggle("bad", Boolean(error));
     $("live").textContent = `${this.role}: ${files.map((file) => file.name).join(", ")}, ${error || words}`;
-    this.picture();
+    this.drawing = this.picture();
     renew();
   }
 
@@ -103,16 +103,17 @@ class Drop {
       const facts = await ask(`${at}/view.json${preset}`);
       if (this.slot !== slot) return;
       const picture = new Picture(this.role);
-      picture.show(facts, `${at}/view.png${preset}&of=${encodeURIComponent(slot.words)}`);
-      if (picture.link) picture.link.replaceWith(picture.view);
+      const come = picture.show(facts, `${at}/view.png${preset}&of=${encodeURIComponent(slot.words)}`);
+      picture.link?.replaceWith(picture.view);
       this.shown.replaceChildren(picture.view);
+      await come;
     } catch (error) {
       if (this.slot === slot) this.words.append(`\n${error.message}`);
     }
   }
 
   async forget(renewed = true) {
-    const { slot } = this;
+    const { slot, drawing } = this;
     this.slot = null;
     sessionStorage.removeItem(this.role);
     this.box.classList.remove("full");
@@ -120,6 +121,7 @@ class Drop {
     this.shown.replaceChildren();
     this.say(this.empty);
     if (renewed) renew();
+    await drawing;  // it is still asked for
     if (slot) await ask(`api/slots/${slot.slot}`, "DELETE").catch(() => null);
   }
 
@@ -167,7 +169,7 @@ function chosen() {
   $("preset-help").textContent = offer ? `${offer.help}.` : "Drop files first: presets go with their kind.";
   if (offer) settings = knobs($("knobs"), offer);
   else $("knobs").replaceChildren();
-  for (const drop of drops) if (drop.slot?.kind === "volume") drop.picture();
+  for (const drop of drops) if (drop.slot?.kind === "volume") drop.drawing = Promise.all([drop.drawing, drop.picture()]);
 }
 
 async function start(event) {

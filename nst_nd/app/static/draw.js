@@ -23,7 +23,7 @@ export class Picture {
     this.form = null;
   }
 
-  // facts: as the server gives them; address: of the PNG.
+  // facts: as the server gives them; address: of the PNG. A promise that is kept once it has come, or will not.
   show(facts, address) {
     this.figure.hidden = false;
     if (this.form !== facts.form) this.build(facts);
@@ -31,15 +31,14 @@ export class Picture {
     this.caption.textContent = facts.caption;
     const said = `${this.title}: ${facts.caption}`;
     if (facts.form === "slices") {
+      this.view.setAttribute("aria-label", said);
       const sheet = new Image();
       sheet.addEventListener("load", () => { this.sheet = sheet; this.draw(); });
-      sheet.src = address;
-      this.view.setAttribute("aria-label", said);
-    } else {
-      this.view.alt = said;
-      this.view.src = address;
-      if (this.link) this.link.href = address;
+      return fetched(sheet, address);
     }
+    this.view.alt = said;
+    this.link.href = address;
+    return fetched(this.view, address);
   }
 
   build(facts) {
@@ -81,6 +80,13 @@ export class Picture {
     const [x, y] = [(n % columns) * width, Math.floor(n / columns) * height];
     this.view.getContext("2d").drawImage(this.sheet, x, y, width, height, 0, 0, width, height);
   }
+}
+
+function fetched(image, address) {
+  return new Promise((resolve) => {
+    for (const end of ["load", "error"]) image.addEventListener(end, resolve, { once: true });
+    image.src = address;
+  });
 }
 
 // The loss over the steps, on a logarithmic scale where it is above 0 throughout.
