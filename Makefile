@@ -15,7 +15,7 @@ demo: $(READY)  ## restyle one sample of each kind, draw and measure
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## everything that has to pass, in minutes
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --durations 15
 
 check: lint types test  ## what CI runs
 
