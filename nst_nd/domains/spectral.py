@@ -269,7 +269,9 @@ class SpectralMethod:
         A filter that hardly differs from nothing leaves the texture as it is, and makes its power right.
         """
         place = self.place
-        gain = Recipe.of(place.spectrum(plus=change), self.target, self.most).gain
+        # edges have their resolution by now, and this is no second one
+        most = most_gain(self.own, np.ones_like(self.ratio), MOST_GAIN)
+        gain = Recipe.of(place.spectrum(plus=change), self.target, most).gain
         whole: NDArray[np.float32] = scratch.empty(change.shape, np.float32)
         for i in pieces(whole, place.within, change):
             whole[i] = place.within[i] + change[i]

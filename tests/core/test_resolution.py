@@ -107,6 +107,15 @@ def test_edges_get_the_styles_resolution_and_nothing_moves(ours, theirs):
     assert abs(float((found.data[0] - content)[inside].mean())) < 1.0
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(0.5, 1.0), (1.0, 0.5)], ids=["smoother", "sharper"])
+def test_features_go_on_and_noise_stays_the_styles(ours, theirs):
+    content, style = scan(ours, 60.0, 0), 50.0 + blurred(60.0 * raw(1), theirs)
+    result = nst_nd.stylize(ct(content), ct(style), preset="ct", resolution=True, iterations=2)
+    assert len(result.history) == 2
+    inside = np.hypot(*(np.indices(SHAPE[:2]) - np.array(CENTRE)[:, None, None])) < RADIUS - 6
+    assert float(result.sample.data[0][inside].std()) == pytest.approx(float(style.std()), rel=0.08)
+
+
 def test_bone_and_air_stay_bit_for_bit():
     content = scan(0.5, 60.0, 0)
     content[:20], content[140:] = -1020.0, 800.0
