@@ -44,3 +44,10 @@ def browser():
     chrome.set_page_load_timeout(60)
     yield chrome
     chrome.quit()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_left_open(browser):
+    """A page with a volume draws on as long as it is open, and other tests want the processor."""
+    yield
+    browser.get("about:blank")
