@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 import threading
+import time
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,29 +28,30 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+# seconds that a browser has to start
+VALID_S = 120.0
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
 
 class Tickets:
-    """Ways to the page that work once: a browser is started with one, since other users can see command lines."""
+    """Ways to the page that work once, and soon: for the browser that is started, whose command line others can see."""
 
     def __init__(self) -> None:
-        self.valid: set[str] = set()
+        self.valid: dict[str, float] = {}
         self.lock = threading.Lock()
 
     def issue(self) -> str:
         """A fresh one."""
         ticket = secrets.token_urlsafe(24)
         with self.lock:
-            self.valid.add(ticket)
+            self.valid[ticket] = time.monotonic()
         return ticket
 
     def take(self, ticket: str) -> bool:
         """Whether it is good; it is not any more."""
         with self.lock:
-            good = ticket in self.valid
-            self.valid.discard(ticket)
-        return good
+            issued = self.valid.pop(ticket, None)
+        return issued is not None and time.monotonic() - issued < VALID_S
 
 
 class Guard:

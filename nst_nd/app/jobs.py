@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class AppJob:
     keep: bool = False
     kept: str = ""
     process: subprocess.Popen[bytes] | None = None
+    thread: threading.Thread | None = None
 
     @property
     def view_folder(self) -> Path:
@@ -137,13 +139,14 @@ class Jobs:
         with self.lock:
             return [job.seen() for job in reversed(self.jobs.values())]
 
-    def stop(self, name: str) -> None:
-        """End it after its step, with the best so far; where it is told so again, at once."""
+    def stop(self, name: str, *, at_once: bool = False) -> None:
+        """End it after its step, with the best so far; at_once: one that is stopping already, without a result."""
         with self.lock:
             job = self.get(name)
             if job.state == "queued":
                 job.state = "stopped"
-            elif job.process is not None:
+            elif job.process is not None and (job.state == "running" or at_once):
+                # the second signal ends it at once, so being asked twice must not send it
                 job.process.send_signal(signal.SIGINT)
                 job.state = "stopping"
 
@@ -153,6 +156,8 @@ class Jobs:
             job = self.get(name)
             if job.state in ("running", "stopping"):
                 raise RefusedError("the job is at work; stop it first", 409)
+            if job.keep and not job.kept and job.order.output.is_file():
+                raise RefusedError("the job is being kept; wait until that is done", 409)
             del self.jobs[name]
         shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -175,6 +180,9 @@ class Jobs:
                     self.stop(job.name)
         until = time.monotonic() + PATIENCE
         try:
+            for job in at_work:
+                if job.keep and job.thread is not None:
+                    job.thread.join()  # however long its step is, and its copy
             for thread in self.threads:
                 thread.join(max(0.0, until - time.monotonic()))
         finally:  # also where Ctrl-C cuts the waiting short
@@ -210,23 +218,25 @@ class Jobs:
             job.state, job.error = "failed", f"no process could be started for it: {error.strerror or error}"
             return
         job.state = "running"
-        thread = threading.Thread(target=self._follow, args=(job, job.process), daemon=True)
+        thread = job.thread = threading.Thread(target=self._follow, args=(job, job.process), daemon=True)
         self.threads = [*(t for t in self.threads if t.is_alive()), thread]
         thread.start()
 
     def _follow(self, job: AppJob, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         assert process.stdin is not None
-        for line in process.stdout:
+        try:
+            for line in process.stdout:
+                with self.lock:
+                    job.take(_said(line))
+        finally:
+            status = process.wait()
+            process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
             with self.lock:
-                job.take(json.loads(line))
-        status = process.wait()
-        process.stdout.close()
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        with self.lock:
-            self._end(job, status)
-            self._fill()
+                self._end(job, status)
+                self._fill()
         if job.keep:
             self._keep(job)
 
@@ -246,8 +256,34 @@ class Jobs:
             try:
                 job.kept = str(_copied(job.order.folder, self.kept, job.order.config.stem))
             except OSError as error:
-                job.keep = False
-                job.said.append(f"it could not be kept: {error.strerror or error}")
+                job.keep = self.closed  # the page may ask again, as long as there is one
+                job.error = f"it could not be kept in {self.kept}: {error.strerror or error}"
+                if self.closed:
+                    self._rescue(job)
+
+    def _rescue(self, job: AppJob) -> None:
+        """The app ends and takes its folders along: a place of last resort for what was to be kept."""
+        with contextlib.suppress(OSError):
+            job.kept = str(
+                _copied(job.order.folder, Path(tempfile.mkdtemp(prefix="nst-nd-kept-")), job.order.config.stem)
+            )
+
+    def lost(self) -> list[str]:
+        """Of every job that was to be kept and is not where it should be, or not at all: its name and why."""
+        return [
+            f"{job.order.output.name}: {job.error or 'it had no result yet'}"
+            for job in self.jobs.values()
+            if job.keep and (not job.kept or not Path(job.kept).is_relative_to(self.kept))
+        ]
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    """What a process says; nothing where a library printed the line, or it was cut off."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _copied(folder: Path, above: Path, stem: str) -> Path:

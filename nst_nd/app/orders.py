@@ -17,10 +17,13 @@ from nst_nd.app.offers import keys_of, offers
 from nst_nd.app.refused import RefusedError
 from nst_nd.app.uploads import Slot
 from nst_nd.draft import Draft
+from nst_nd.engine.memory import whole_memory
 from nst_nd.errors import ConfigError
 from nst_nd.io import codec_for, suffix_of
 from nst_nd.job import check_options
 
+# of the machine's memory: what is free at the moment would plan another way each time
+SHARE = 0.5
 # of a request
 KEYS = {"content", "style", "preset", "settings"}
 
@@ -57,8 +60,13 @@ def check_request(wanted: Any) -> tuple[str, str, str, dict[str, Any]]:
     return content, style, preset, settings
 
 
-def make_order(folder: Path, content: Slot, style: Slot, preset: str, settings: Mapping[str, Any]) -> Order:
-    """Put inputs and YAML into a fresh folder. Raises RefusedError (files that are not ready) and ConfigError."""
+def make_order(
+    folder: Path, content: Slot, style: Slot, preset: str, settings: Mapping[str, Any], at_once: int = 1
+) -> Order:
+    """Put inputs and YAML into a fresh folder, of a job that shares the machine with at_once - 1 others.
+
+    Raises RefusedError (files that are not ready) and ConfigError.
+    """
     for what, slot in (("content", content), ("style", style)):
         if slot.kind is None:
             raise RefusedError(f"the {what} cannot be used: {slot.error or 'nothing has been uploaded there yet'}", 409)
@@ -71,7 +79,7 @@ def make_order(folder: Path, content: Slot, style: Slot, preset: str, settings: 
     # a style of the same name as the content lies in a folder of its own
     inside = "style/" if content is not style and set(content.files) & set(style.files) else ""
     names = {"content": content.main, "style": f"{inside}{style.main}", "output": output}
-    values = {**names, "preset": preset, **settings, **_said(content, style, preset)}
+    values = {**names, "preset": preset, **settings, **_said(content, style, preset, at_once)}
     folder.mkdir(parents=True)
     try:
         _check(folder, values)
@@ -85,15 +93,16 @@ def make_order(folder: Path, content: Slot, style: Slot, preset: str, settings: 
     return Order(folder, config, folder / stem / output, preset, names["content"], names["style"], dict(settings))
 
 
-def _said(content: Slot, style: Slot, preset: str) -> dict[str, Any]:
-    """What had to be said of files that do not, and the number of threads, which decides about the last bits."""
+def _said(content: Slot, style: Slot, preset: str, at_once: int) -> dict[str, Any]:
+    """What had to be said of files that do not; threads and memory, whose numbers decide about the last bits."""
     rates = {slot.options["rate"] for slot in (content, style) if slot.options.get("rate")}
     if len(rates) > 1:
         raise ConfigError(f"rate: content and style are said to have {' and '.join(f'{r:g}' for r in rates)} Hz")
     said: dict[str, Any] = {"rate": rates.pop()} if rates else {}
     if any(slot.options.get("kind") for slot in (content, style)):
         said["kind"] = offers()[preset]["kind"]
-    return {**said, "threads": torch.get_num_threads()}
+    memory = int(SHARE * whole_memory()) // at_once
+    return {**said, "threads": max(1, torch.get_num_threads() // at_once), "max_memory": f"{memory >> 20}MiB"}
 
 
 def _check(folder: Path, values: Mapping[str, Any]) -> None:

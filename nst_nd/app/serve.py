@@ -21,18 +21,25 @@ from nst_nd.app.server import Service, application
 from nst_nd.app.uploads import Uploads
 from nst_nd.app.workplace import workplace
 from nst_nd.errors import ConfigError
+from nst_nd.job import check_folder
 
 HOST = "127.0.0.1"
+# a terminal that is closed sends the last one
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # seconds that open requests are given when it ends
 PATIENCE = 3
 
 
-def serve(*, port: int, browser: bool, kept: Path, most: int, at_once: int, say: Callable[[str], None]) -> list[str]:
-    """Serve until Ctrl-C or SIGTERM; the folders of jobs that were kept.
+def serve(
+    *, port: int, browser: bool, kept: Path, most: int, at_once: int, say: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP; the folders of jobs that were kept, and what of them could not be.
 
     port: 0 for any that is free. kept: folder of what is to stay. most: bytes of an upload. at_once: jobs at work.
-    say: told the address, once it answers. Raises ConfigError for a port that cannot be had.
+    say: told the address, once it answers. Raises ConfigError for a port that cannot be had, OutputError for a folder
+    that cannot be written.
     """
+    check_folder(kept / "job", make_folder=True)
     with _port(port) as listening, workplace() as folder:
         jobs = Jobs(folder / "jobs", kept, at_once)
         service = Service(Uploads(folder / "uploads", most), jobs, secrets.token_urlsafe(24), Tickets())
@@ -45,13 +52,14 @@ def serve(*, port: int, browser: bool, kept: Path, most: int, at_once: int, say:
         )
         try:
             with _ended_by_a_signal():
-                opening.start()
-                server.run(sockets=[listening])
+                try:
+                    opening.start()
+                    server.run(sockets=[listening])
+                finally:
+                    jobs.close()
         except KeyboardInterrupt:
             pass  # the way to end it
-        finally:
-            jobs.close()
-        return [job.kept for job in jobs.jobs.values() if job.kept]
+        return [job.kept for job in jobs.jobs.values() if job.kept], jobs.lost()
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
@@ -82,13 +90,13 @@ def _port(number: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _ended_by_a_signal() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does; the server hands both on once it has ended."""
+    """SIGTERM and SIGHUP do what Ctrl-C does; the server hands on what it caught once it has ended."""
 
     def end(number: int, frame: FrameType | None) -> None:
         del number, frame
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in SIGNALS}
     try:
         yield
     finally:

@@ -132,7 +132,7 @@ def _slot_routes(uploads: Uploads) -> list[BaseRoute]:
 
 def _job_routes(uploads: Uploads, jobs: Jobs) -> list[BaseRoute]:
     async def several(request: Request) -> Response:
-        if request.method == "GET":
+        if request.method != "POST":
             return JSONResponse({"jobs": await run_in_threadpool(jobs.seen)})
         job = await run_in_threadpool(_ordered, uploads, jobs, await _words(request))
         return JSONResponse(job.seen(), 201)
@@ -147,6 +147,11 @@ def _job_routes(uploads: Uploads, jobs: Jobs) -> list[BaseRoute]:
             return JSONResponse(jobs.get(request.path_params["job"]).seen())
 
         return answer
+
+    async def stop(request: Request) -> Response:
+        job, at_once = request.path_params["job"], request.query_params.get("at_once") == "1"
+        await run_in_threadpool(jobs.stop, job, at_once=at_once)
+        return JSONResponse(jobs.get(job).seen())
 
     async def view(request: Request) -> Response:
         job, which = jobs.get(request.path_params["job"]), request.path_params["which"]
@@ -166,7 +171,7 @@ def _job_routes(uploads: Uploads, jobs: Jobs) -> list[BaseRoute]:
     return [
         Route("/api/jobs", several, methods=["GET", "POST"]),
         Route("/api/jobs/{job}", remove, methods=["DELETE"]),
-        Route("/api/jobs/{job}/stop", told(jobs.stop), methods=["POST"]),
+        Route("/api/jobs/{job}/stop", stop, methods=["POST"]),
         Route("/api/jobs/{job}/keep", told(jobs.keep), methods=["POST"]),
         Route("/api/jobs/{job}/view/{which}", view, methods=["GET"]),
         Route("/api/jobs/{job}/files/{which}", file, methods=["GET"]),
@@ -180,7 +185,7 @@ def _ordered(uploads: Uploads, jobs: Jobs, wanted: Any) -> AppJob:
     slots = {"content": uploads.get(content), "style": uploads.get(style)}
     name, folder = jobs.fresh()
     try:
-        job = _laid(uploads, name, folder, slots, preset, settings)
+        job = _laid(uploads, name, folder, slots, preset, settings, jobs.at_once)
         jobs.submit(job)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -189,17 +194,23 @@ def _ordered(uploads: Uploads, jobs: Jobs, wanted: Any) -> AppJob:
 
 
 def _laid(
-    uploads: Uploads, name: str, folder: Path, slots: Mapping[str, Slot], preset: str, settings: Mapping[str, Any]
+    uploads: Uploads,
+    name: str,
+    folder: Path,
+    slots: Mapping[str, Slot],
+    preset: str,
+    settings: Mapping[str, Any],
+    at_once: int,
 ) -> AppJob:
     """A job with its files and the pictures of its inputs in its folder."""
-    order = make_order(folder / "files", slots["content"], slots["style"], preset, settings)
+    order = make_order(folder / "files", slots["content"], slots["style"], preset, settings, at_once)
     window: Window | None = CT_WINDOW if preset == "ct" else None
     (folder / "views").mkdir()
     for what, slot in slots.items():
         try:
             picture, facts = uploads.view(slot, preset)
-        except NstError:
-            continue  # too large to be shown
+        except Exception:  # too large to be shown, or memory is short: the job does not need it
+            continue
         for suffix in (".png", ".json"):
             (folder / "views" / f"{what}{suffix}").write_bytes(picture.with_suffix(suffix).read_bytes())
         if what == "content" and "window" in facts and window is None:

@@ -171,7 +171,7 @@ class Uploads:
     def view(self, slot: Slot, preset: str | None) -> tuple[Path, dict[str, Any]]:
         """The picture of a slot as that preset wants it, drawn when it is first asked for, and its facts.
 
-        Raises RefusedError where it cannot be drawn, InputError where it cannot be read.
+        Raises RefusedError where it cannot be read or drawn.
         """
         with slot.lock:
             if slot.kind is None:
@@ -183,7 +183,11 @@ class Uploads:
                 if outline(path, kind=slot.kind, rate=slot.rate).data.size > pictures.MOST_VALUES:
                     raise RefusedError("it is too large to be shown here", 409)
                 folder.mkdir(parents=True, exist_ok=True)
-                pictures.put(pictures.view_of(load(path, kind=slot.kind, rate=slot.rate), window), folder, "view")
+                try:
+                    seen = pictures.view_of(load(path, kind=slot.kind, rate=slot.rate), window)
+                except NstError as error:
+                    raise RefusedError(without_folder(str(error), slot.folder), 409) from error
+                pictures.put(seen, folder, "view")
             return folder / "view.png", dict(json.loads((folder / "view.json").read_text()))
 
     def too_large(self, got: str) -> RefusedError:

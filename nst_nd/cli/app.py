@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nst_nd.cli import options as o
-from nst_nd.errors import ConfigError, ExitStatus
+from nst_nd.errors import ConfigError, ExitStatus, OutputError
 
 NEEDED = ("starlette", "uvicorn")
 
@@ -55,7 +55,9 @@ def app_page(
     def say(address: str) -> None:
         print(f"nst-nd app is at {address}\nCtrl-C ends it; nothing leaves this machine", flush=True)
 
-    folders = serve(port=port, browser=not no_browser, kept=kept.absolute(), most=most, at_once=at_once, say=say)
+    folders, lost = serve(port=port, browser=not no_browser, kept=kept.absolute(), most=most, at_once=at_once, say=say)
     for folder in folders:
         print(f"kept: {folder}")
+    if lost:
+        raise OutputError("\n".join(["not kept where they should be:", *lost]))
     return ExitStatus.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -114,6 +114,9 @@ def _job(folder: Path, record: Record, *, thumbnails: bool, linked: bool) -> _Jo
         small = thumbnail_of(output, sidecar) if thumbnails and sidecar is not None else ""
         if linked and report_of(output).is_file():
             link = "./" + quote(f"{record.name}{report_of(Path('x')).name[1:]}")
+    if sidecar is None and record.state == "done":
+        lacks = "its sidecar is missing or cannot be read: it is compared with nothing"
+        record = replace(record, warnings=(*record.warnings, lacks))
     values = {} if sidecar is None else {LOSS: sidecar.steps.loss}
     values |= {name: number(value) for name, value in record.metrics.items()}
     return _Job(record, sidecar, small, link, {k: v for k, v in values.items() if not math.isnan(v)})

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nst_nd.report.record import Steps, number
+from nst_nd.report.record import Steps, number, total
 
 # of a chart, in units of its own, and of what lies around the curve
 WIDE, HIGH = 320.0, 150.0
@@ -55,7 +55,7 @@ def charts(steps: Steps) -> list[Chart]:
     rows = [[number(value) for value in row] for row in steps.rows]
     places = [(row[0], int(row[1]) if math.isfinite(row[1]) else 0) for row in rows]
     terms = list(steps.columns[2:])
-    found = [] if len(terms) == 1 else [_chart("all terms together", places, [math.fsum(row[2:]) for row in rows])]
+    found = [] if len(terms) == 1 else [_chart("all terms together", places, [total(row[2:]) for row in rows])]
     return found + [_chart(name, places, [row[i + 2] for row in rows]) for i, name in enumerate(terms)]
 
 

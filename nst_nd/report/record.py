@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,14 @@ class Asked(_Part):
     channels: bool = False
 
 
+def total(values: Iterable[float]) -> float:
+    """Their sum; infinite or NaN where it has no finite one."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # larger than any float; infinite on both sides
+        return math.nan
+
+
 class Steps(_Part):
     """columns: iteration, scale and the terms; rows: their numbers at each step."""
 
@@ -71,7 +80,7 @@ class Steps(_Part):
     @property
     def loss(self) -> float:
         """The sum of the terms at the last step; NaN where there is none."""
-        return math.fsum(number(value) for value in self.rows[-1][2:]) if self.rows else math.nan
+        return total(number(value) for value in self.rows[-1][2:]) if self.rows else math.nan
 
 
 class Sidecar(_Part):

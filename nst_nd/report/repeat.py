@@ -33,6 +33,8 @@ def job_of(record: Sidecar) -> dict[str, Any]:
     job |= {"channels": True} if asked.channels else {}
     job = {key: value for key, value in job.items() if value is not None}
     settings = dict(record.settings)
+    # the order of sums, and with it the last bits, depends on how many there were
+    settings["threads"] = settings.get("threads") or record.threads
     init = settings.get("init")
     if names.get("init") and init not in _INIT_WORDS:
         settings["init"] = names["init"][0]

@@ -71,7 +71,7 @@ def slices_of(content: Sample | None, style: Sample | None, result: Sample, give
     window = window_of(content or result, given)
     style_window = window if given is not None or style is None else window_of(style, None)
     depth = result.shape[-1]
-    largest = 0.0 if content is None else largest_change(_plane(result, depth // 2) - _plane(content, depth // 2))
+    largest = 0.0 if content is None else _largest(content, result)
 
     def drawn(place: int) -> Mapping[Role, Image.Image]:
         pictures: dict[Role, Image.Image] = {}
@@ -98,6 +98,11 @@ def slices_of(content: Sample | None, style: Sample | None, result: Sample, give
         for role in pictures
     )
     return Slices(places, depth, panels, window, _edges(result), largest)
+
+
+def _largest(content: Sample, result: Sample) -> float:
+    """The largest of the slices' largest changes: one slice may be masked, another have changed alone."""
+    return max(largest_change(_plane(result, k) - _plane(content, k)) for k in range(result.shape[-1]))
 
 
 def _bounded(

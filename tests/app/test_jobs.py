@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -55,6 +56,37 @@ def test_one_at_a_time(here, stub):
     here("POST", f"api/jobs/{second}/stop")
     here.until(second, "stopped")
     assert here.job(third)["state"] == "stopped"
+
+
+def test_asked_twice_to_stop_is_asked_once(here, stub):
+    name = here.start(101)
+    here.until_a_step(name)
+    for _ in range(3):
+        assert here("POST", f"api/jobs/{name}/stop").json()["state"] == "stopping"
+    assert "result" in here.until(name, "stopped")["files"]
+    other = here.start(101)
+    here.until_a_step(other)
+    here("POST", f"api/jobs/{other}/stop")
+    here("POST", f"api/jobs/{other}/stop?at_once=1")
+    assert "result" not in here.until(other, "stopped")["files"]
+
+
+def test_what_cannot_be_kept_is_said_and_saved(here, stub, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (here.folder / "kept").write_text("a file, where a folder should be")
+    first, second = here.start(2), here.start(100)
+    here.until(first, "done")
+    assert "could not be kept" in here("POST", f"api/jobs/{first}/keep").json()["error"]
+    here.until_a_step(second)
+    here("POST", f"api/jobs/{second}/keep")
+    jobs = here.service.jobs
+    jobs.close()
+    (lost,) = jobs.lost()
+    assert lost.startswith("c_s.png: it could not be kept")
+    (saved,) = [path for path in tmp_path.rglob("c_s.png") if "nst-nd-kept-" in str(path)]
+    assert saved.read_bytes() == b"result"
+    assert saved.is_relative_to(jobs.get(second).kept)
 
 
 def test_files_of_slots_may_go_while_a_job_waits(here, stub):

@@ -162,7 +162,7 @@ def test_hostile_texts_are_text_on_the_page(tmp_path):
     assert "<img src=x" not in text
     assert "\u202e" not in text
     assert "\u2028" not in text
-    assert "49" not in text.split("{{", 1)[-1][:20]
+    assert "{{ 7 * 7 }}" in html.unescape(text)
     assert text.count("</script>") == text.count("<script")
     assert "… (100000 characters)" in text
 

@@ -208,6 +208,25 @@ def test_slices_stand_as_radiologists_look_at_them():
         assert plane.sum() == 255
 
 
+def test_a_change_away_from_the_middle_is_seen():
+    grid = Grid((1.0, 1.0, 1.0), "mm", affine=np.eye(4))
+    before = np.zeros((1, 6, 5, 3), np.float32)
+    after = before.copy()
+    after[..., 0] = 50.0
+    found = slices_of(Sample(before, "volume", "", grid), None, Sample(after, "volume", "", grid), (0.0, 100.0))
+    assert found.largest == 50.0
+    first, middle, _ = (picture(uri) for uri in found.panels[-1].pictures)
+    assert (first[..., 0] > first[..., 2] + 100).all()
+    assert (middle > 240).all()
+
+
+@pytest.mark.parametrize("last", [(1e308, 1e308), ("inf", "-inf")])
+def test_terms_without_a_sum_are_no_failure(last):
+    steps = Steps(columns=("iteration", "scale", "a", "b"), rows=((1, 0, 1.0, 2.0), (2, 0, *last)))
+    assert math.isnan(steps.loss)
+    assert charts(steps)[0].title == "all terms together"
+
+
 def test_differences_are_blue_below_and_red_above_and_white_where_nothing_changed():
     change = np.array([[-2.0, 0.0, 2.0]])
     shown = np.asarray(diverging(change, largest_change(change)).convert("RGB")).astype(int)[0]

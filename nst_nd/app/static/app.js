@@ -50,6 +50,8 @@ class Drop {
   async take(files) {
     this.box.classList.remove("over");
     $("error").textContent = "";
+    this.busy = true;
+    $("start").disabled = true;
     // files of one name belong together where one describes the others: WFDB, ANALYZE
     const together = (names) => new Set(names.map((name) => name.split(".")[0])).size === 1 && names.every((name) => PARTS.test(name));
     const here = this.slot?.files.map((file) => file.name) ?? [];
@@ -67,11 +69,16 @@ class Drop {
       for (const file of files) {
         this.slot = await ask(`api/slots/${this.slot.slot}?name=${encodeURIComponent(file.name)}`, "PUT", file, "application/octet-stream");
       }
+      this.refused = false;
       this.show();
     } catch (error) {
       if (error.gone) complain(error);
       if (this.slot && !this.slot.files.length) await this.forget();
+      this.refused = true; // nothing starts with a file whose name is not shown any more
       this.say(error.message, true);
+    } finally {
+      this.busy = false;
+      renew();
     }
   }
 
@@ -115,6 +122,7 @@ class Drop {
   async forget(renewed = true) {
     const { slot, drawing } = this;
     this.slot = null;
+    this.refused = false;
     sessionStorage.removeItem(this.role);
     this.box.classList.remove("full");
     this.clear.hidden = true;
@@ -161,7 +169,7 @@ function renew() {
   }
   const mixed = kinds.length === 2 && kinds[0] !== kinds[1];
   $("error").textContent = mixed ? `the content is of kind ${kinds[0]}, the style of kind ${kinds[1]}; they must be alike` : "";
-  $("start").disabled = kinds.length < 2 || mixed;
+  $("start").disabled = kinds.length < 2 || mixed || drops.some((drop) => drop.busy || drop.refused);
 }
 
 function chosen() {
@@ -175,6 +183,12 @@ function chosen() {
 async function start(event) {
   event.preventDefault();
   $("error").textContent = "";
+  const unread = [...$("form").querySelectorAll("input")].find((input) => input.validity.badInput);
+  if (unread) {
+    unread.focus();
+    complain(new Error(`${unread.getAttribute("aria-label") ?? "a field"} is no number`));
+    return;
+  }
   $("start").disabled = true;
   try {
     const [content, style] = drops.map((drop) => drop.slot.slot);
@@ -187,7 +201,7 @@ async function start(event) {
   } catch (error) {
     complain(error);
   } finally {
-    $("start").disabled = drops.some((drop) => !drop.slot?.kind);
+    $("start").disabled = drops.some((drop) => !drop.slot?.kind || drop.busy || drop.refused);
   }
 }
 
@@ -196,7 +210,8 @@ let waiting = 0;
 
 async function act(what, job) {
   try {
-    await ask(`api/jobs/${job.name}${what === "remove" ? "" : `/${what}`}`, WRITTEN[what]);
+    const at = what === "remove" ? "" : `/${what}${what === "stop" && job.state === "stopping" ? "?at_once=1" : ""}`;
+    await ask(`api/jobs/${job.name}${at}`, WRITTEN[what]);
     if (what === "remove") $("jobs-title").focus({ preventScroll: true });
     await look();
   } catch (error) {

@@ -29,7 +29,12 @@ export class JobCard {
       element("table", {}, this.metrics));
     this.buttons = Object.fromEntries([["stop", "Stop"], ["keep", "Keep"], ["remove", "Remove"]].map(([what, words]) => {
       const button = element("button", { type: "button", class: what, textContent: words });
-      button.addEventListener("click", () => this.act(what));
+      button.addEventListener("click", () => {
+        // a second click of the same hand is no second wish: the button may say something else by then
+        button.disabled = true;
+        setTimeout(() => { button.disabled = false; }, 1000);
+        this.act(what);
+      });
       return [what, button];
     }));
     this.files = element("div", { class: "row files" });

@@ -17,7 +17,7 @@
   ];
   const measured = columns.map((column, place) => ({
     name: column.unit ? `${column.name} (${column.unit})` : column.name, means: column.means, number: true, hidden: !column.shown,
-    of: (row) => Number(row.values[place] ?? NaN), far: (row) => row.far[place], cell: (row) => valued(row, place),
+    of: (row) => Number({ inf: Infinity, "-inf": -Infinity }[row.values[place]] ?? row.values[place] ?? NaN), far: (row) => row.far[place], cell: (row) => valued(row, place),
   }));
   const every = [...fixed, ...measured];
   let sorted = null, down = false, found = rows, drawn = 0;
