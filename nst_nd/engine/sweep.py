@@ -112,6 +112,10 @@ class Sweep:
                 following = self.inputs[i + 1]
                 assert following is not None
                 following.exchange()
+        if not back:
+            for i in range(len(self.layouts)):
+                if i == 0 or self._handed_on(i):
+                    self.inputs[i] = None  # nobody comes back for it; buffers stay
 
     def backward(self, seed: SeedAt, into: Field, factor: Tensor | None = None) -> None:
         """Add the gradient at the signal into `into`, which has the same margins; its owner folds them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -213,8 +214,20 @@ def module_extractor(
             raise
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the module does not accept an input of shape {(1, nc, *size)}: {reason}") from error
-    strides = {
-        tap: tuple(max(1, round(n / m)) for n, m in zip(size, out.shape[2:], strict=True)) for tap, out in found.items()
-    }
+    strides = {tap: _strides(size, tuple(out.shape[2:])) for tap, out in found.items()}
+    if any(n % m for out in found.values() for n, m in zip(size, out.shape[2:], strict=True)):
+        # without padding an output is smaller than its share: only what it grows by tells the stride
+        larger = tuple(n + n // 2 for n in size)
+        with contextlib.suppress(RuntimeError, ValueError, TypeError), torch.no_grad():
+            more = named_outputs(module, torch.zeros(1, nc, *larger).to(reference), frozenset(layers))
+            grown = [n // 2 for n in size]
+            for tap, out in more.items():
+                gained = [a - b for a, b in zip(out.shape[2:], found[tap].shape[2:], strict=True)]
+                strides[tap] = _strides(grown, gained)
     label = name or f"module({type(module).__name__}, nc={nc}, ndim={ndim})"
     return Extractor(label, nc, ndim, (ModuleStage(module, nc, tuple(found), strides),))
+
+
+def _strides(size: Sequence[int], output: Sequence[int]) -> tuple[int, ...]:
+    """Positions of an input per position of an output, at least 1."""
+    return tuple(max(1, round(n / max(1, m))) for n, m in zip(size, output, strict=True))

@@ -96,7 +96,12 @@ def _measured(stage: ModuleStage, tap: str, size: tuple[int, ...]) -> ReceptiveF
     everything = ReceptiveField((0,) * len(size), None, stage.stride_at(tap))
     before: ReceptiveField | None = None
     while torch.Size(size).numel() <= LARGEST_PROBE:
-        here = _on_probe(stage, tap, size)
+        try:
+            here = _on_probe(stage, tap, size)
+        except (RuntimeError, ValueError):
+            if before is None:
+                raise
+            break  # it takes no larger ones
         if here is not None and here == before:
             return here
         before, size = here, tuple(2 * n for n in size)

@@ -30,8 +30,8 @@ def marginal_moments(
     channels, positions = features.shape
     total = features.new_zeros(channels, dtype=torch.float64) if with_sum else None
     squares = features.new_zeros(channels, dtype=torch.float64)
-    # as many numbers at a time as a cache holds
-    length = max(1, min(BLOCK, CACHED // channels))
+    # as many numbers at a time as a cache holds; on a GPU launches count instead
+    length = BLOCK if features.is_cuda else max(1, min(BLOCK, CACHED // channels))
     for start in range(0, positions, length):
         block = at_least_float32(features[:, start : start + length])
         if pivot is not None:

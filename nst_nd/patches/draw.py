@@ -36,7 +36,10 @@ PLANES = ("i j", "i k", "j k")
 
 @dataclass(frozen=True)
 class _Cell:
-    """What stands in one place of a row. low, high: values of volumes that are black and white. made: not found."""
+    """What stands in one place of a row. low, high: values of volumes that are black and white. made: not found.
+
+    sides: of the field along each axis, in the unit of the grid on which it was seen.
+    """
 
     view: View
     activation: float
@@ -44,6 +47,7 @@ class _Cell:
     low: float
     high: float
     made: bool = False
+    sides: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,19 @@ def _cells(found: Found, unit: int) -> list[_Cell]:
     best = found.patches[unit]
     cells = []
     if made is not None:
-        cells = [_Cell(made.view, made.activation, "made for it", *_limits(best[0] if best else None, found), True)]
-    return cells + [_Cell(p.view, p.activation, _where(found, p), *_limits(p, found)) for p in best]
+        sides = _sides(made.samples, found.first.grid.spacing)
+        limits = _limits(best[0] if best else None, found)
+        cells = [_Cell(made.view, made.activation, "made for it", *limits, True, sides)]
+    return cells + [
+        _Cell(
+            p.view, p.activation, _where(found, p), *_limits(p, found), False, _sides(size_of(p.field), p.grid.spacing)
+        )
+        for p in best
+    ]
+
+
+def _sides(samples: Sequence[int], spacing: Sequence[float]) -> tuple[float, ...]:
+    return tuple(n * step for n, step in zip(samples, spacing, strict=True))
 
 
 def _limits(patch: Patch | None, found: Found) -> tuple[float, float]:
@@ -208,13 +223,13 @@ def _image(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
 
 def _volume(found: Found) -> _Drawer:
     """Planes in mm, first axis to the right and second one up, in the gray of their file, with bars in the first."""
-    extents = [_extents(found, plane) for plane in range(len(PLANES))]
+    everywhere = len({cell.sides for unit in found.patches for cell in _cells(found, unit)}) > 1
 
     def draw(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
         del unit
         for n, (place, plane) in enumerate(zip(axes, cell.view, strict=True)):
             _bare(place)
-            across, up = extents[n] or plane.shape
+            across, up = (cell.sides[axis] for axis in ((0, 1), (0, 2), (1, 2))[n])
             place.imshow(
                 np.ma.masked_invalid(plane.T),
                 origin="lower",
@@ -227,20 +242,10 @@ def _volume(found: Found) -> _Drawer:
             )
             if first:
                 place.set_ylabel(PLANES[n], fontsize=5, color=FAINT, labelpad=1)
-                if extents[n] is not None:
-                    _bar(place, across, up)
+            if first or everywhere:
+                _bar(place, across, up)
 
     return draw
-
-
-def _extents(found: Found, plane: int) -> tuple[float, float] | None:
-    """Width and height of a plane of the field in mm; None where it differs from patch to patch."""
-    fields = {size_of(patch.field) for several in found.patches.values() for patch in several}
-    if len(fields) != 1:
-        return None
-    mm = [n * step for n, step in zip(fields.pop(), found.first.grid.spacing, strict=True)]
-    a, b = ((0, 1), (0, 2), (1, 2))[plane]
-    return mm[a], mm[b]
 
 
 def _bar(axes: Axes, across: float, up: float) -> None:
@@ -261,14 +266,13 @@ def round_length(most: float) -> float:
 
 def _trace(found: Found) -> _Drawer:
     """Channels one below the other, each about its own level, on one scale for a unit."""
-    step = found.first.grid.spacing[0]
-    lengths = [patch.field[0].length for several in found.patches.values() for patch in several]
-    seconds = max(lengths, default=1) * step
+    every = [cell for unit in found.patches for cell in _cells(found, unit)]
+    seconds = max([cell.sides[0] for cell in every], default=found.first.grid.spacing[0])
     apart = {unit: max([_spread(cell.view[0]) for cell in _cells(found, unit)], default=1.0) for unit in found.patches}
 
     def draw(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
         (place,), (wave,), each = axes, cell.view, apart[unit] or 1.0
-        time = np.linspace(0.0, seconds, wave.shape[-1], endpoint=False)
+        time = np.linspace(0.0, cell.sides[0], wave.shape[-1], endpoint=False)
         for channel, (low, high) in enumerate(wave):
             level = float(np.nanmedian(low + high) / 2.0) + channel * each
             place.fill_between(time, low - level, high - level, color=LINE, linewidth=0.5)

@@ -56,12 +56,16 @@ class Patch:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """An input made to excite a unit: what is drawn of it, the activation that it reaches and what it began with."""
+    """An input made to excite a unit: what is drawn of it, the activation that it reaches and what it began with.
+
+    samples: of what is drawn, per axis.
+    """
 
     activation: float
     start: float
     steps: int
     seed: int
+    samples: tuple[int, ...]
     view: View = dataclasses.field(repr=False, compare=False)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.boxes import Box, Span, whole
+from nst_nd.boxes import Box, Span, size_of, whole
 from nst_nd.domains.shared import on_device
 from nst_nd.engine.field import Field
 from nst_nd.engine.memory import room
@@ -68,6 +68,7 @@ def maximised(
     Raises ValueError for a search without ranges, ComputationError where an activation is not finite, ConfigError where
     the memory is too little, Interrupted once `should_stop` is true.
     """
+    found.watched.forget()
     ascent = _Ascent(found)
     made = {}
     for done, unit in enumerate(found.patches):
@@ -138,7 +139,7 @@ class _Ascent:
         scaling = best[0].scaling if best else self.found.scaling
         sample = self.found.first.replace(data=scaling.decode(x))
         reached, begun = (max(0.0, a) if self.rectified else a for a in (self.activation(x, unit), start))
-        return Synthetic(reached, begun, steps, seed, view(sample, self.canvas.field))
+        return Synthetic(reached, begun, steps, seed, size_of(self.canvas.field), view(sample, self.canvas.field))
 
     def activation(self, x: Tensor, unit: int) -> float:
         """Of the unit at the middle. Raises ComputationError where it is not finite."""

@@ -79,12 +79,16 @@ class Watched:
         """
         x = prepared.styles[0]
         size = tuple(x.shape[2:])
+        if self._sweep is not None and self._sweep[0][0] != size:
+            self.forget()  # or its buffers would count against this plan
         plan = self._plan(size, edge)
         found: list[ActivationMap] = []
 
         def read(tap: str, box: Box, activations: Tensor) -> None:
             check()
             if tap == self.tap:
+                if not torch.isfinite(activations[:, list(self.units)]).all():
+                    raise InputError("activations of it are not finite; float32 reaches further than 16 bits")
                 if not found:
                     found.append(ActivationMap(self.units, self.output(size) if self.known else activations.shape[2:]))
                 found[0].take(box, activations)
@@ -102,6 +106,10 @@ class Watched:
             if weight is not None:  # where the domain measures nothing, nothing is looked for
                 found[0].leave_out(self.extractor.carry(weight, frozenset([self.tap]))[self.tap])
         return found[0]
+
+    def forget(self) -> None:
+        """Give the memory of the last signal's buffers back."""
+        self._sweep = None
 
     def output(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the layer for a signal of `size`."""

@@ -168,7 +168,8 @@ class _Search:
 
     def _skip(self, file: Path, error: InputError) -> None:
         """Name it and go on, or end where that is asked for."""
-        reason = str(error).removeprefix(f"{file}: ").replace("the style", "it")
+        reason = str(error).removeprefix(f"{file}: ")
+        reason = _of_it(reason)
         if self.query.strict:
             raise type(error)(f"{shown(file)}: {reason}") from error
         self.skipped.append((file, reason.splitlines()[0]))
@@ -184,7 +185,7 @@ class _Search:
         try:
             sample = self._read(file)
             check_kind(self.kind, sample.kind, file)
-            seen, prepared = self._prepared(sample)
+            seen, prepared, lost = self._prepared(sample)
             watched = self.watched or Watched(self.settings, prepared, seen.grid.rate, self.query.units)
             watched.extractor.check_input(prepared.styles[0], "it")
         except MixedError:
@@ -199,7 +200,7 @@ class _Search:
         except InputError as error:  # a module may be particular about sizes
             self._skip(file, error)
             return
-        self._settle(watched, sample, seen, prepared)
+        self._settle(watched, sample, seen, prepared, lost)
         if self.query.ranges:
             self._widen(prepared.styles[0])
         if self.query.inside:
@@ -212,16 +213,23 @@ class _Search:
         if self.should_stop():
             raise Interrupted("interrupted; nothing is written")
 
-    def _prepared(self, sample: Sample) -> tuple[Sample, Prepared]:
-        """As the network sees it, in its own unit and in the model's."""
+    def _prepared(self, sample: Sample) -> tuple[Sample, Prepared, list[str]]:
+        """As the network sees it, in its own unit and in the model's, and what is to be said of that."""
         low, high = scratch.extremes(sample.data)
         if np.all(high == low):
             raise InputError(f"is constant (every sample is {low[0]:g}): there is nothing in it to respond to")
-        seen = alike(sample, self.nc or sample.nc, self.grid or sample.grid, self.settings)
+        grid = self.grid or sample.grid
+        seen = alike(sample, self.nc or sample.nc, grid, self.settings)
         prepared = sound(self.domain.prepare(None, [seen], self.settings))
-        return seen, prepared
+        other = seen.kind == "volume" and not np.allclose(seen.grid.spacing, grid.spacing, rtol=1e-3)
+        lost = (
+            ["seen on its own grid, with another spacing than the first input's: fields differ in mm"] if other else []
+        )
+        return seen, prepared, lost
 
-    def _settle(self, watched: Watched, sample: Sample, seen: Sample, prepared: Prepared) -> None:
+    def _settle(
+        self, watched: Watched, sample: Sample, seen: Sample, prepared: Prepared, lost: Sequence[str] = ()
+    ) -> None:
         """What follows from the first file that can be used, and what is said of every one."""
         if self.first is None:
             self.watched, self.first = watched, (_headless(seen), prepared.scaling)
@@ -231,11 +239,14 @@ class _Search:
             self.notes["resampled to the grid of the first input"] += 1
         if seen.nc != sample.nc:
             self.notes[f"brought from {sample.nc} to {seen.nc} channels"] += 1
-        self.notes.update(sample.notes)
+        self.notes.update([*sample.notes, *map(_of_it, prepared.notes), *lost])
 
     def _widen(self, x: Tensor) -> None:
         """What range the inputs have in model units, per channel, but for a few values."""
         low, high = np.transpose([percentiles(x[0, c : c + 1].numpy(), SHARES) for c in range(x.shape[1])])
+        # nearly all of a signal may be one value, and what is not still is its range
+        least, most = (x[0].flatten(1).amin(1).numpy(), x[0].flatten(1).amax(1).numpy())
+        low, high = np.where(high > low, low, least), np.where(high > low, high, most)
         self.low = np.minimum(self.low, low) if self.low.size else low
         self.high = np.maximum(self.high, high) if self.high.size else high
 
@@ -287,6 +298,11 @@ class _Search:
             high,
             *self.first,
         )
+
+
+def _of_it(words: str) -> str:
+    """What a domain says of a style, of an input."""
+    return words.replace("the style's", "its").replace("the style", "it")
 
 
 @dataclass(frozen=True)
