@@ -86,6 +86,10 @@ def test_modules_are_measured():
     uneven = module(nn.Conv1d(1, 2, 4), nn.MaxPool1d(3), ndim=1)
     field = receptive_field(uneven, "1")
     assert (field.halo, field.extent, field.stride) == ((0,), (6,), (3,))
+    for kernel, ndim in ((23, 1), (31, 1), (25, 2)):
+        unpadded = module((nn.Conv1d, nn.Conv2d)[ndim - 1](1, 2, kernel), ndim=ndim)
+        field = receptive_field(unpadded, "0")
+        assert (field.halo, field.extent, field.stride) == ((0,) * ndim, (kernel,) * ndim, (1,) * ndim)
     wide = module(nn.Conv1d(1, 2, 3, dilation=50, padding=50), ndim=1)
     assert receptive_field(wide, "0").extent == (101,)
     everything = module(nn.Conv1d(1, 4, 3, padding=1), nn.InstanceNorm1d(4), ndim=1)
