@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nst_nd import scratch
 from nst_nd.drawing.paper import ECG_SECONDS, ecg_figure
+from nst_nd.drawing.scale import USUAL_HU, WINDOWS
 from nst_nd.drawing.signal import Column
 from nst_nd.drawing.signal import View as Part
 from nst_nd.drawing.sound import HIGHEST_DB, LOWEST_DB, spectrogram
@@ -30,7 +31,7 @@ DPI = 100
 # leads of an ECG
 MOST_LEADS = 3
 # HU, black and white of CT
-CT_WINDOW = (-160.0, 240.0)
+CT_WINDOW = WINDOWS[USUAL_HU]
 # values; larger signals are not looked at, since that would take as much memory again
 MOST_VALUES = 2**28
 # of a volume without a window, percentiles that are black and white; of so many values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from nst_nd.boxes import size_of
 from nst_nd.domains.domain import FULL_SCALE
+from nst_nd.drawing.scale import nice_length
 from nst_nd.io import stem_of
 from nst_nd.patches.found import Found, Patch
 from nst_nd.patches.views import View
@@ -250,18 +250,12 @@ def _volume(found: Found) -> _Drawer:
 
 def _bar(axes: Axes, across: float, up: float) -> None:
     """A bar of a round length, at most half as long as the picture is wide."""
-    length = round_length(across / 2.0)
+    length = nice_length(across / 2.0)
     left, low = 0.06 * across, 0.07 * up
     for colour, width in (("black", 3.2), ("white", 1.6)):
         axes.plot([left, left + length], [low, low], color=colour, linewidth=width, solid_capstyle="butt")
     outline = {"boxstyle": "square,pad=0.12", "facecolor": "black", "edgecolor": "none", "alpha": 0.55}
     axes.text(left, low + 0.06 * up, f"{length:g} mm", fontsize=5, color="white", va="bottom", bbox=outline)
-
-
-def round_length(most: float) -> float:
-    """1, 2 or 5 times a power of ten, at most this."""
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(step * power for step in (5.0, 2.0, 1.0) if step * power <= most * (1 + 1e-9))
 
 
 def _trace(found: Found) -> _Drawer:

@@ -11,6 +11,7 @@ from patch_helpers import clicks, planted
 from PIL import Image
 
 from nst_nd.boxes import Span
+from nst_nd.drawing.scale import nice_length
 from nst_nd.errors import Interrupted, OutputError
 from nst_nd.features.extractor import ChainStage
 from nst_nd.patches import draw
@@ -71,16 +72,11 @@ def test_volumes_are_planes_with_a_bar_in_mm(tmp_path):
     shown = [axes.images[0].get_extent() for axes in figure.axes[:3]]
     assert shown == [[0, sides[a], 0, sides[b]] for a, b in ((0, 1), (0, 2), (1, 2))]
     bars = [t for t in words(figure) if t.endswith(" mm")]
-    assert bars == [f"{draw.round_length(sides[a] / 2):g} mm" for a in (0, 0, 1)]
+    assert bars == [f"{nice_length(sides[a] / 2):g} mm" for a in (0, 0, 1)]
     patch = found.patches[0][0]
     middle = [(span.start + span.stop) // 2 for span in patch.field]
     inside = [slice(*span) for span in patch.field]
     np.testing.assert_array_equal(patch.view[1], data[inside[0], middle[1], inside[2]])
-
-
-@pytest.mark.parametrize(("most", "length"), [(13.0, 10.0), (9.9, 5.0), (2.0, 2.0), (0.37, 0.2), (1.0, 1.0)])
-def test_round_lengths(most, length):
-    assert draw.round_length(most) == pytest.approx(length)
 
 
 def test_views():
