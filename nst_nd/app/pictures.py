@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd import scratch
-from nst_nd.drawing.paper import ECG_SECONDS, ecg_figure
 from nst_nd.drawing.scale import USUAL_HU, WINDOWS
 from nst_nd.drawing.signal import Column
 from nst_nd.drawing.signal import View as Part
-from nst_nd.drawing.sound import HIGHEST_DB, LOWEST_DB, spectrogram
 from nst_nd.io.atomic import publishing
 from nst_nd.sample import Sample
 
@@ -87,6 +85,8 @@ def _spectrogram(sample: Sample) -> View:
     import matplotlib
     from PIL import Image
 
+    from nst_nd.drawing.sound import HIGHEST_DB, LOWEST_DB, spectrogram
+
     rate = sample.grid.rate or 1.0
     level, top, seconds = spectrogram(sample.data, rate, (0, sample.shape[0])), rate / 2.0, sample.shape[0] / rate
     # the loudest of what falls into one place, so that clicks are not averaged away
@@ -110,6 +110,8 @@ def _pooled(level: NDArray[np.float64], most: int, axis: int) -> NDArray[np.floa
 def _paper(sample: Sample) -> View:
     from PIL import Image
 
+    from nst_nd.drawing.paper import ECG_SECONDS, ecg_figure, scales
+
     leads = min(sample.nc, MOST_LEADS)
     gaps = None if sample.gaps is None else sample.gaps[:leads]
     part = sample.replace(data=sample.data[:leads], channels=sample.channels[:leads], gaps=gaps)
@@ -119,7 +121,7 @@ def _paper(sample: Sample) -> View:
         width, height = image.size
     rate = sample.grid.rate or 1.0
     some = f"; shown are {leads} leads and the first {ECG_SECONDS:g} s at most"
-    caption = f"{sample.nc} leads, {seconds:.3g} s at {rate:g} Hz{some}; 25 mm/s, 10 mm/mV"
+    caption = f"{sample.nc} leads, {seconds:.3g} s at {rate:g} Hz{some}; {scales([sample])}"
     return View(picture, {"form": "paper", "width": width, "height": height, "caption": caption})
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from nst_nd.app import pictures
+from nst_nd.app.looking import drawn, outlined
 from nst_nd.app.names import safe_name
+from nst_nd.app.pictures import CT_WINDOW
 from nst_nd.app.refused import RefusedError
 from nst_nd.batch.worker import LONGEST_ERROR
 from nst_nd.engine.memory import in_words
 from nst_nd.errors import NstError
-from nst_nd.io import codec_for, load, outline, suffix_of
+from nst_nd.io import codec_for, suffix_of
 from nst_nd.io.codec import FOLDER_HOLDS
 from nst_nd.job import RATELESS
 from nst_nd.sample import Kind
@@ -159,14 +160,14 @@ class Uploads:
             try:
                 if codec_for(path, reading=True).name == "DICOM":
                     raise RefusedError("DICOM is not taken here; `nst-nd stylize` does it, or convert it to NIfTI")
-                sample = outline(path, kind=slot.options.get("kind"), rate=slot.rate)
+                seen = outlined(path, slot.options.get("kind"), slot.rate)
             except NstError as error:
                 slot.error = without_folder(str(error), slot.folder)
                 return
-            slot.kind = sample.kind
-            sizes = " x ".join(map(str, reversed(sample.shape) if sample.kind == "image" else sample.shape))
-            at = f" at {sample.grid.rate:g} Hz" if sample.grid.rate else ""
-            slot.words = f"{sample.kind}, {sizes}{at}, {sample.nc} channel{'s' if sample.nc > 1 else ''}"
+            slot.kind = seen.kind
+            sizes = " x ".join(map(str, reversed(seen.shape) if seen.kind == "image" else seen.shape))
+            at = f" at {seen.rate:g} Hz" if seen.rate else ""
+            slot.words = f"{seen.kind}, {sizes}{at}, {seen.nc} channel{'s' if seen.nc > 1 else ''}"
 
     def view(self, slot: Slot, preset: str | None) -> tuple[Path, dict[str, Any]]:
         """The picture of a slot as that preset wants it, drawn when it is first asked for, and its facts.
@@ -176,18 +177,14 @@ class Uploads:
         with slot.lock:
             if slot.kind is None:
                 raise RefusedError(slot.error or "nothing has been uploaded there yet", 409)
-            window = pictures.CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
+            window = CT_WINDOW if preset == "ct" and slot.kind == "volume" else None
             folder = slot.folder.parent / "views" / ("own" if window is None else "ct")
             if not (folder / "view.json").exists():
-                path = slot.folder / slot.main
-                if outline(path, kind=slot.kind, rate=slot.rate).data.size > pictures.MOST_VALUES:
-                    raise RefusedError("it is too large to be shown here", 409)
                 folder.mkdir(parents=True, exist_ok=True)
                 try:
-                    seen = pictures.view_of(load(path, kind=slot.kind, rate=slot.rate), window)
+                    drawn(slot.folder / slot.main, slot.kind, slot.rate, folder, window)
                 except NstError as error:
                     raise RefusedError(without_folder(str(error), slot.folder), 409) from error
-                pictures.put(seen, folder, "view")
             return folder / "view.png", dict(json.loads((folder / "view.json").read_text()))
 
     def too_large(self, got: str) -> RefusedError:

@@ -18,7 +18,7 @@ from nst_nd.domains.domain import Parts, Prepared, Style, check_together
 from nst_nd.domains.equaliser import Spectrum, colour, equaliser, mean_spectrum, steps
 from nst_nd.domains.metrics.signals import clipped
 from nst_nd.domains.settings import Settings
-from nst_nd.domains.signals import common_scaling, resample
+from nst_nd.domains.signals import common_scaling, resample, variance
 from nst_nd.errors import InputError
 from nst_nd.features.cochlea import SHARE_OF_NYQUIST
 from nst_nd.sample import Data, Kind, Sample
@@ -170,11 +170,11 @@ def mix(data: Data, nc: int, notes: list[str]) -> Data:
     """
     if data.shape[0] == nc:
         return data
-    mean = data.mean(axis=0, keepdims=True)
-    if np.std(mean) < CANCELLED * np.std(data):
+    mean = scratch.piecewise(lambda part: part.mean(axis=0, keepdims=True), data, nc=1, dtype=data.dtype)
+    if variance(mean).mean() < CANCELLED**2 * variance(data).mean():
         raise InputError(
             f"the style's {data.shape[0]} channels cancel when they are mixed to the content's {nc} (they are in "
             "antiphase)\ngive one of them as a file of its own"
         )
     notes.append(f"style mixed from {data.shape[0]} channels to the content's {nc}")
-    return np.repeat(mean, nc, axis=0)
+    return scratch.piecewise(lambda part: np.repeat(part, nc, axis=0), mean, nc=nc, dtype=data.dtype)

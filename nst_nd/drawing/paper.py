@@ -1,4 +1,7 @@
-"""ECG on paper: 25 mm/s and 10 mm/mV in print, leads below each other, recordings beside each other."""
+"""ECG on paper: 25 mm/s and 10 mm/mV in print, leads below each other, recordings beside each other.
+
+1 of another unit than mV has 10 mm too, a sample of no known rate 25 mm; both are said.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +61,16 @@ def ecg_figure(columns: Sequence[Column], view: View) -> Picture:
             _name(axes, columns[n].signal, lead)
             if lead == 0:
                 _head(axes, columns[n])
-    shown = f"{MM_PER_S:g} mm/s   {MM_PER_MV:g} mm/mV   {view.start:g} to {view.start + seconds:g} s"
+    shown = f"{scales([column.signal for column in columns])}   {view.start:g} to {view.start + seconds:g} s"
     figure.text(MARGIN_MM / wide, 0.5 * MARGIN_MM / high, shown, fontsize=TEXT_PT, va="center")
     return figure
+
+
+def scales(signals: Sequence[Signal]) -> str:
+    """What a mm of the paper is, in words: 25 mm/s, 10 mm/mV."""
+    units = dict.fromkeys(drawable(signal.units) for signal in signals)
+    time = "s" if all(signal.grid.rate for signal in signals) else "sample"
+    return f"{MM_PER_S:g} mm/{time}, {MM_PER_MV:g} mm/{' or '.join(units)}"
 
 
 def _name(axes: Axes, signal: Signal, lead: int) -> None:

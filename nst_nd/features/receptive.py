@@ -95,16 +95,17 @@ def _measured(stage: ModuleStage, tap: str, size: tuple[int, ...]) -> ReceptiveF
     """
     everything = ReceptiveField((0,) * len(size), None, stage.stride_at(tap))
     before: ReceptiveField | None = None
+    probed = False
     while torch.Size(size).numel() <= LARGEST_PROBE:
         try:
             here = _on_probe(stage, tap, size)
         except (RuntimeError, ValueError):
-            if before is None:
+            if not probed:
                 raise
             break  # it takes no larger ones
         if here is not None and here == before:
             return here
-        before, size = here, tuple(2 * n for n in size)
+        probed, before, size = True, here, tuple(2 * n for n in size)
     return before or everything
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst_nd import nd
-from nst_nd.boxes import Box, Span, size_of, whole
+from nst_nd.boxes import Box, Span, size_of
 from nst_nd.domains.shared import on_device
 from nst_nd.engine.field import Field
 from nst_nd.engine.memory import room
@@ -30,6 +30,7 @@ from nst_nd.features.iterate import Iterate
 from nst_nd.features.power_law import PowerLaw
 from nst_nd.features.receptive import ReceptiveField
 from nst_nd.patches.found import Found, Synthetic
+from nst_nd.patches.network import Watched
 from nst_nd.patches.search import Told
 from nst_nd.patches.views import view
 
@@ -86,7 +87,7 @@ class _Ascent:
         self.device, self.tap = watched.device, watched.tap
         self.rectified, plain = unrectified(watched.plain)
         self.extractor = on_device(plain, self.device)
-        self.canvas = _canvas(watched.receptive, self.extractor.least_size, watched.output)
+        self.canvas = _canvas(watched, self.extractor.least_size)
         nc = self.extractor.nc
         if not found.low.numel():
             raise ValueError("the search did not measure the ranges of the inputs")
@@ -179,13 +180,22 @@ class _Ascent:
         return torch.roll(into.data, [-s for s in shift], axes) + other
 
 
-def _canvas(
-    receptive: ReceptiveField, least: tuple[int, ...], output: Callable[[tuple[int, ...]], tuple[int, ...]]
-) -> _Canvas:
-    if receptive.extent is None:
-        everything = tuple(max(n, EVERYTHING) for n in least)
-        middle = tuple(n // 2 for n in output(everything))
-        return _Canvas(everything, middle, whole(everything), (0,) * len(everything))
+def _canvas(watched: Watched, least: tuple[int, ...]) -> _Canvas:
+    receptive = watched.receptive
+    if receptive.extent is None or not watched.known:
+        # of a module: the size on which its field was measured, since it may take no other
+        size = tuple(max(n, EVERYTHING) for n in least) if watched.known else watched.probe
+        position = tuple(n // 2 for n in watched.output(size))
+        field = receptive.clipped(position, size)
+        room = [min(MOST_SHIFT, f.start, n - f.stop) for f, n in zip(field, size, strict=True)]
+        shift = tuple(min(r, int(SHIFT * f.length)) for r, f in zip(room, field, strict=True))
+        return _Canvas(size, position, field, shift)
+    return _canvas_around(receptive, least)
+
+
+def _canvas_around(receptive: ReceptiveField, least: tuple[int, ...]) -> _Canvas:
+    """As small as the field and its shifts allow."""
+    assert receptive.extent is not None
     size, position, field, shifts = [], [], [], []
     for h, e, s, n in zip(receptive.halo, receptive.extent, receptive.stride, least, strict=True):
         shift = min(MOST_SHIFT, int(SHIFT * e))

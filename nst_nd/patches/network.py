@@ -31,7 +31,8 @@ UNITS = 9
 class Watched:
     """Units of a layer. tap: its name in the network; receptive: its field; channels: of it.
 
-    plain: the network, cut after the layer, in float32 on the CPU; extractor: the same as it runs.
+    probe: the size on which the field of a torch module was measured. plain: the network, cut after the layer, in
+    float32 on the CPU; extractor: the same as it runs.
 
     units: None: the first UNITS. rate: of the signals, for networks that know what they hear.
     Raises ConfigError for a layer or a unit that is not there.
@@ -49,7 +50,7 @@ class Watched:
         (made,) = build_networks(*asked, with_content=False, rates=[rate])
         (self.tap,) = made.style
         named = next((e for e in settings.extractor if f"{e.prefix}." == made.label), settings.extractor[0])
-        probe = named.probe or (64,) * ndim
+        probe = self.probe = named.probe or (64,) * ndim
         self.layer = f"{made.label}{self.tap}"
         self.receptive = receptive_field(made.extractor, self.tap, probe)
         self.channels = channels_of(made.extractor, self.tap, probe)

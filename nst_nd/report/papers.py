@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from nst_nd.drawing.paper import ECG_SECONDS, MARGIN_MM, MM_PER_S, ecg_figure
+from nst_nd.drawing.paper import ECG_SECONDS, MARGIN_MM, MM_PER_S, ecg_figure, scales
 from nst_nd.drawing.picture import MM_PER_INCH
 from nst_nd.drawing.signal import Column, View
 from nst_nd.report.pictures import Panel, Role, png
@@ -37,7 +37,7 @@ def paper_panels(shown: Sequence[tuple[Role, Sample]]) -> list[Panel]:
         rate = sample.grid.rate or 1.0
         seconds = sample.shape[0] / rate
         cut = f"the first {ECG_SECONDS:g} s of {seconds:.4g} s" if seconds > ECG_SECONDS else f"{seconds:.3g} s"
-        alt = f"{role}: {sample.nc} leads on ECG paper, 25 mm/s and 10 mm/mV"
+        alt = f"{role}: {sample.nc} leads on ECG paper, {scales([sample])}"
         panels.append(Panel(role, (png(picture),), picture.size, alt, f"{cut}; {rate:g} Hz"))
     return panels
 

@@ -1,5 +1,6 @@
 """Who is let in, what may be uploaded, what may be asked for."""
 
+import io
 import json
 import threading
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from app_files import HERE, OTHER, TOKEN, picture, service_in
 
+from nst_nd.app import looking
 from nst_nd.app.guard import HEADERS
 
 
@@ -236,8 +238,6 @@ def test_what_is_no_signal(here):
 
 
 def test_files_that_do_not_say_their_rate(here):
-    import io
-
     stream = io.BytesIO()
     np.save(stream, np.random.default_rng(0).normal(size=(2, 500)).astype(np.float32))
     slot = here.upload(stream.getvalue(), "ecg.npy").json()
@@ -313,3 +313,40 @@ def test_many_at_once(here):
         thread.join()
     assert sorted(slot["files"][0]["name"] for slot in found) == [f"{n}.png" for n in range(8)]
     assert all(slot["kind"] == "image" for slot in found)
+
+
+def wide_png(side=6000):
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new("L", (side, side)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def test_what_takes_too_much_memory_ends_a_process_of_its_own(here, monkeypatch):
+    monkeypatch.setattr(looking, "SHARE", 0.0)
+    monkeypatch.setattr(looking, "LEAST", 16 * 2**20)
+    slot = here.upload(wide_png(), "wide.png").json()
+    assert slot["words"] == "image, 6000 x 6000, 1 channel"
+    answer = here("GET", f"api/slots/{slot['slot']}/view.png")
+    assert answer.status_code == 409
+    assert "memory" in answer.json()["error"]
+    assert here("GET", f"api/slots/{here.pair()[0]}/view.png").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("os.kill(os.getpid(), 11)", "ended with status -11"),
+        ("time.sleep(60)", "takes more than 1 s"),
+        ("0", "status 0"),
+    ],
+)
+def test_a_decoder_that_dies_or_never_ends(here, monkeypatch, tmp_path, ends, said):
+    (tmp_path / "dying_looker.py").write_text(f"import os, time\n{ends}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(looking, "LOOKER", "dying_looker")
+    monkeypatch.setattr(looking, "PATIENCE", 1 if "sleep" in ends else 120)
+    slot = here.upload(picture(1), "a.png").json()
+    assert slot["kind"] is None
+    assert said in slot["error"]

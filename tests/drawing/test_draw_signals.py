@@ -26,7 +26,7 @@ def test_paper_is_to_scale(peak):
         shown = axes.lines[-1].get_ydata()
         assert axes.get_ylim()[0] < shown.min()
         assert shown.max() < axes.get_ylim()[1]
-    assert "25 mm/s   10 mm/mV   0 to 5 s" in [text.get_text() for text in figure.texts]
+    assert "25 mm/s, 10 mm/mV   0 to 5 s" in [text.get_text() for text in figure.texts]
 
 
 def test_squares_are_of_one_and_five_millimetres():

@@ -7,14 +7,18 @@ import nibabel
 import numpy as np
 import pytest
 import soundfile
+import torch
 from patch_helpers import clicks, planted
 from PIL import Image
+from torch import nn
 
+from nst_nd import module_extractor
 from nst_nd.boxes import Span
+from nst_nd.domains.networks import Network
 from nst_nd.drawing.scale import nice_length
 from nst_nd.errors import Interrupted, OutputError
 from nst_nd.features.extractor import ChainStage
-from nst_nd.patches import draw
+from nst_nd.patches import draw, network
 from nst_nd.patches.maximise import maximised, unrectified
 from nst_nd.patches.record import save
 from nst_nd.patches.search import Query, search
@@ -151,11 +155,34 @@ def test_inputs_are_made_in_one_and_three_dimensions(kind, tmp_path):
     assert len(draw.figure_of(made).axes) == (3 if kind == "volume" else 1) * (1 + len(found.patches[0]))
 
 
+class OfOneSize(nn.Sequential):
+    def forward(self, x):
+        if x.shape[2:] != (24, 40):
+            raise RuntimeError(f"takes 24x40, not {tuple(x.shape[2:])}")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_an_input_is_made_for_a_module_of_one_size(everything, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 2, 5, padding=2), *([nn.InstanceNorm2d(2)] if everything else []), nn.LeakyReLU()]
+    last = str(len(layers) - 1)
+    extractor = module_extractor(OfOneSize(*layers), 3, 2, [last], probe=(24, 40))
+    monkeypatch.setattr(network, "build_networks", lambda *_, **__: [Network("", extractor, {}, {last: 1.0})])
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(60, 190, (24, 40, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    settings = {"extractor": {"name": "random", "probe": (24, 40)}}
+    found = search([tmp_path / "a.png"], settings, Query(last, (0,), top=2, ranges=True))
+    one = maximised(found, 40, 0).synthetic[0]
+    assert one.activation > found.patches[0][0].activation
+    assert one.samples == ((24, 40) if everything else (5, 5))
+
+
 def test_the_last_rectifier_goes():
     from nst_nd import random_network, vgg19
 
-    for network, tap in ((vgg19(1, 2, blocks=1), "relu1_2"), (random_network(1, 2, channels=(6, 4)), "relu1")):
-        found, plain = unrectified(network.until([tap]))
+    for made, tap in ((vgg19(1, 2, blocks=1), "relu1_2"), (random_network(1, 2, channels=(6, 4)), "relu1")):
+        found, plain = unrectified(made.until([tap]))
         assert found
         assert isinstance(plain.stages[-1], ChainStage)
         assert not unrectified(plain)[0]
