@@ -171,18 +171,24 @@ class Jobs:
             self._keep(job)
 
     def close(self) -> None:
-        """End what is at work, with the best so far of what is to be kept; nothing starts any more."""
+        """End what is at work, with the best so far of what is to be kept; nothing starts any more.
+
+        Copies that are being made are made to their end.
+        """
         with self.lock:
             self.closed = True
             at_work = [job for job in self.jobs.values() if job.process is not None]
+            kept = [job for job in self.jobs.values() if job.keep and job.thread is not None]
             for job in at_work:
                 if job.state == "running":
                     self.stop(job.name)
         until = time.monotonic() + PATIENCE
         try:
-            for job in at_work:
-                if job.keep and job.thread is not None:
+            for job in kept:
+                if job.thread is not None:
                     job.thread.join()  # however long its step is, and its copy
+            with self.keeping:
+                pass  # one that the page asked for
             for thread in self.threads:
                 thread.join(max(0.0, until - time.monotonic()))
         finally:  # also where Ctrl-C cuts the waiting short
@@ -271,10 +277,15 @@ class Jobs:
     def lost(self) -> list[str]:
         """Of every job that was to be kept and is not where it should be, or not at all: its name and why."""
         return [
-            f"{job.order.output.name}: {job.error or 'it had no result yet'}"
+            f"{job.order.output.name}: {job.error or _why_not(job)}"
             for job in self.jobs.values()
             if job.keep and (not job.kept or not Path(job.kept).is_relative_to(self.kept))
         ]
+
+
+def _why_not(job: AppJob) -> str:
+    """Why there is no copy of a job where nothing was said."""
+    return "its copy was cut short" if job.order.output.is_file() else "it had no result yet"
 
 
 def _said(line: bytes) -> dict[str, Any]:

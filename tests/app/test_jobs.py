@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from app_files import picture, service_in
 
+from nst_nd.app import jobs as module
 from nst_nd.app import workplace as workplaces
 from nst_nd.app.workplace import PREFIX, remove_stale, workplace
 from nst_nd.cli.main import main
@@ -123,6 +125,32 @@ def test_what_is_kept(here, stub):
         found = sorted(str(path.relative_to(kept / folder)) for path in (kept / folder).rglob("*") if path.is_file())
         assert found == ["c.png", "c_s.yaml", "c_s/c_s.png", "c_s/c_s.png.json", "s.png"]
     assert sorted(path.name for path in kept.iterdir()) == ["c_s", "c_s-2"]
+
+
+@pytest.mark.parametrize("asked", ["while it ran", "at its end"])
+def test_copies_are_made_to_their_end(here, stub, monkeypatch, asked):
+    """The app ends while a large result is being copied."""
+    begun, copied = threading.Event(), module._copied
+
+    def slowly(*words):
+        begun.set()
+        time.sleep(0.7)
+        return copied(*words)
+
+    monkeypatch.setattr(module, "_copied", slowly)
+    name = here.start(2 if asked == "at its end" else 100)
+    jobs = here.service.jobs
+    if asked == "at its end":
+        here.until(name, "done")
+        threading.Thread(target=jobs.keep, args=(name,)).start()
+    else:
+        here.until_a_step(name)
+        jobs.keep(name)
+        jobs.stop(name)
+    assert begun.wait(20)
+    jobs.close()
+    assert (here.folder / "kept" / "c_s" / "c_s" / "c_s.png").read_bytes() == b"result"
+    assert jobs.lost() == []
 
 
 def test_no_more_jobs_than_are_allowed(here, stub, monkeypatch):

@@ -235,18 +235,57 @@ def _shown(browser, canvases):
     return pictures if all(pictures) else None
 
 
-def test_by_keyboard(browser, address, inputs):
+def test_a_second_drop_takes_the_place_of_one_that_is_coming(browser, address, inputs, tmp_path):
+    opened(browser, address)
+    browser.execute_script("""
+        const real = window.fetch;
+        const never = (signal) => new Promise((_, refuse) => {
+            const end = () => refuse(new Error("aborted"));
+            signal.aborted ? end() : signal.addEventListener("abort", end);
+        });
+        window.fetch = (path, options) => path.includes("slow.png") ? never(options.signal) : real(path, options);
+    """)
+    (tmp_path / "slow.png").write_bytes((inputs / "cat.png").read_bytes())
+    field, words = find(browser, "#content input[type=file]")[0], find(browser, "#content .words")[0]
+    field.send_keys(str(tmp_path / "slow.png"))
+    wait(lambda: "uploading" in words.text, "the first upload")
+    field.send_keys(str(inputs / "cat.png"))
+    wait(lambda: words.text.startswith("cat.png"), "the second file")
+    assert "bad" not in words.get_attribute("class")
+    field.send_keys(str(tmp_path / "slow.png"))
+    wait(lambda: "uploading" in words.text, "the third upload")
+    find(browser, "#content .clear")[0].click()
+    wait(lambda: "Drop the file" in words.text, "the place to be empty")
+    field.send_keys(str(inputs / "cat.png"))
+    find(browser, "#style input[type=file]")[0].send_keys(str(inputs / "bricks.png"))
+    wait(lambda: find(browser, "#start:enabled"), "both files")
+
+
+def test_a_page_that_may_remember_nothing(browser, address):
+    browser.execute_cdp_cmd("Page.enable", {})
+    forbid = (
+        "for (const s of ['localStorage', 'sessionStorage']) Object.defineProperty(window, s, {get() { throw 1; }});"
+    )
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": forbid})["identifier"]
+    try:
+        opened(browser, address)
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": script})
+
+
+def test_by_keyboard(browser, address, inputs, done):
     """Everything that can be done is reached with the tabulator, and sliders move with the arrows."""
     ActionChains = pytest.importorskip("selenium.webdriver").ActionChains
     opened(browser, address)
     drop(browser, inputs, 1)
+    unfolded(browser, done)
     reached = set()
     browser.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
     for _ in range(60):
         ActionChains(browser).send_keys(Keys.TAB).perform()
         at = browser.switch_to.active_element
         reached.add(at.get_attribute("id") or at.get_attribute("class") or at.tag_name)
-    assert {"theme", "preset", "knob-style_weight", "knob-iterations", "plain clear"} <= reached
+    assert {"theme", "preset", "knob-style_weight", "knob-iterations", "plain clear", "button", "remove"} <= reached
     slider = find(browser, "#knob-style_weight")[0]
     number = find(browser, "[aria-label='Style weight, as a number']")[0]
     before = float(number.get_attribute("value"))

@@ -10,12 +10,20 @@ const WRITTEN = { stop: "POST", keep: "POST", remove: "DELETE" };
 let about = null;
 let settings = () => ({});
 
-async function ask(path, method = "GET", body = undefined, type = "application/json") {
+// What the browser remembers, which may be forbidden to pages.
+const remembered = {
+  get(store, key) { try { return window[store].getItem(key); } catch { return null; } },
+  set(store, key, value) { try { window[store].setItem(key, value); } catch { /* the page does without */ } },
+  remove(store, key) { try { window[store].removeItem(key); } catch { /* as above */ } },
+};
+
+async function ask(path, method = "GET", body = undefined, type = "application/json", signal = undefined) {
   const headers = body === undefined ? {} : { "Content-Type": type };
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body, credentials: "omit", cache: "no-store" });
+    answer = await fetch(path, { method, headers, body, signal, credentials: "omit", cache: "no-store" });
   } catch {
+    if (signal?.aborted) throw Object.assign(new Error("given up"), { aborted: true });
     throw Object.assign(new Error("the app does not answer"), { gone: true });
   }
   $("gone").hidden = true;
@@ -30,55 +38,79 @@ function complain(error) {
   $("error").textContent = error.message;
 }
 
+// Files of one name belong together where one describes the others: WFDB, ANALYZE.
+const together = (names) => new Set(names.map((name) => name.split(".")[0])).size === 1 && names.every((name) => PARTS.test(name));
+
 // A place where files are dropped.
 class Drop {
   constructor(role) {
     this.role = role;
     this.box = $(role);
     this.words = this.box.querySelector(".words");
-    this.empty = this.words.textContent;
+    this.invitation = this.words.textContent;
     this.shown = this.box.querySelector(".shown");
     this.input = this.box.querySelector("input");
     this.clear = this.box.querySelector(".clear");
     this.slot = null;
+    this.waiting = 0;
     this.input.addEventListener("change", () => { this.take([...this.input.files]); this.input.value = ""; });
     this.clear.addEventListener("click", () => { this.forget(); this.input.focus(); });
     this.box.addEventListener("dragover", () => this.box.classList.add("over"));
     this.box.addEventListener("dragleave", () => this.box.classList.remove("over"));
   }
 
-  async take(files) {
+  // One after the other; what is still coming is given up where the new files take its place.
+  take(files) {
     this.box.classList.remove("over");
     $("error").textContent = "";
-    this.busy = true;
-    $("start").disabled = true;
-    // files of one name belong together where one describes the others: WFDB, ANALYZE
-    const together = (names) => new Set(names.map((name) => name.split(".")[0])).size === 1 && names.every((name) => PARTS.test(name));
-    const here = this.slot?.files.map((file) => file.name) ?? [];
+    if (!files.length) return;
     const names = files.map((file) => file.name);
+    if (!together([...(this.coming ?? []), ...names])) this.upload?.abort();
+    const before = this.taking;
+    this.coming = [...(this.coming ?? []), ...names];
+    this.waiting += 1;
+    $("start").disabled = true;
+    this.taking = (async () => {
+      await before;
+      await this.receive(files, names);
+      this.waiting -= 1;
+      if (!this.waiting) this.coming = null;
+      renew();
+    })();
+  }
+
+  get busy() { return this.waiting > 0; }
+
+  async receive(files, names) {
+    this.upload = new AbortController();
+    const { signal } = this.upload;
+    const here = this.slot?.files.map((file) => file.name) ?? [];
     try {
-      if (!files.length) return;
       if (names.length > 1 && !together(names)) {
         throw new Error("these files do not belong together: drop one, or a header with its data");
       }
       const large = files.find((file) => file.size > about.most);
       if (large) throw new Error(`${large.name} has ${size(large.size)}, more than the ${size(about.most)} that are allowed;\nstart the app with --max-upload for more`);
-      if (!together([...here, ...names])) await this.forget(false);
+      if (!together([...here, ...names])) await this.empty();
       this.say("uploading ...");
-      this.slot ??= await ask("api/slots", "POST");
+      this.clear.hidden = false;
+      const slot = this.slot ??= await ask("api/slots", "POST");
       for (const file of files) {
-        this.slot = await ask(`api/slots/${this.slot.slot}?name=${encodeURIComponent(file.name)}`, "PUT", file, "application/octet-stream");
+        const at = `api/slots/${slot.slot}?name=${encodeURIComponent(file.name)}`;
+        const now = await ask(at, "PUT", file, "application/octet-stream", signal);
+        if (signal.aborted) throw Object.assign(new Error("given up"), { aborted: true });
+        this.slot = now;
       }
       this.refused = false;
       this.show();
     } catch (error) {
       if (error.gone) complain(error);
-      if (this.slot && !this.slot.files.length) await this.forget();
+      if (this.slot && !this.slot.files.length) await this.empty();
+      if (error.aborted) return;
       this.refused = true; // nothing starts with a file whose name is not shown any more
       this.say(error.message, true);
     } finally {
-      this.busy = false;
-      renew();
+      this.clear.hidden = !this.slot;
     }
   }
 
@@ -90,7 +122,7 @@ class Drop {
 
   show() {
     const { files, words, error } = this.slot;
-    sessionStorage.setItem(this.role, this.slot.slot);
+    remembered.set("sessionStorage", this.role, this.slot.slot);
     this.box.classList.add("full");
     this.clear.hidden = false;
     this.say("");
@@ -119,22 +151,27 @@ class Drop {
     }
   }
 
-  async forget(renewed = true) {
+  async forget() {
+    this.upload?.abort();
+    await this.empty();
+  }
+
+  async empty() {
     const { slot, drawing } = this;
     this.slot = null;
     this.refused = false;
-    sessionStorage.removeItem(this.role);
+    remembered.remove("sessionStorage", this.role);
     this.box.classList.remove("full");
     this.clear.hidden = true;
     this.shown.replaceChildren();
-    this.say(this.empty);
-    if (renewed) renew();
+    this.say(this.invitation);
+    renew();
     await drawing;  // it is still asked for
     if (slot) await ask(`api/slots/${slot.slot}`, "DELETE").catch(() => null);
   }
 
   async restore() {
-    const name = sessionStorage.getItem(this.role);
+    const name = remembered.get("sessionStorage", this.role);
     if (!name) return;
     this.slot = await ask(`api/slots/${name}`).catch(() => null);
     if (this.slot?.files.length) this.show();
@@ -274,9 +311,9 @@ function theming() {
     if (theme.value) document.documentElement.dataset.theme = theme.value;
     else delete document.documentElement.dataset.theme;
   };
-  theme.value = localStorage.getItem("theme") ?? "";
+  theme.value = remembered.get("localStorage", "theme") ?? "";
   apply();
-  theme.addEventListener("change", () => { localStorage.setItem("theme", theme.value); apply(); });
+  theme.addEventListener("change", () => { remembered.set("localStorage", "theme", theme.value); apply(); });
 }
 
 async function begin() {

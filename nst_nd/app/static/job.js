@@ -31,8 +31,9 @@ export class JobCard {
       const button = element("button", { type: "button", class: what, textContent: words });
       button.addEventListener("click", () => {
         // a second click of the same hand is no second wish: the button may say something else by then
-        button.disabled = true;
-        setTimeout(() => { button.disabled = false; }, 1000);
+        if (button.ariaDisabled === "true") return;
+        button.ariaDisabled = "true"; // a disabled one would lose the focus
+        setTimeout(() => { button.ariaDisabled = "false"; }, 1000);
         this.act(what);
       });
       return [what, button];
@@ -155,6 +156,9 @@ export class JobCard {
     remove.hidden = ["running", "stopping"].includes(job.state);
     this.kept.textContent = job.kept ? `kept in ${job.kept}` : job.keep && !ended ? "will be kept when it ends" : "";
     const links = ended && job.files.result ? Object.entries(FILES) : [["yaml", "YAML"]];
+    const linked = JSON.stringify([job.files, links.length]);
+    if (linked === this.linked) return; // a link that is replaced loses the focus, and a click that has begun
+    this.linked = linked;
     this.files.replaceChildren(...links.filter(([what]) => job.files[what]).map(([what, words]) => element("a", {
       class: "button", href: `api/jobs/${job.name}/files/${what}`, download: job.files[what].name, "data-file": what,
       textContent: `${words} (${size(job.files[what].bytes)})`, title: job.files[what].name,
