@@ -11,7 +11,7 @@ import csv
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from nst_nd.engine.memory import in_words
 from nst_nd.engine.objective import Objective
-from nst_nd.features.convolution import Convolution
+from nst_nd.features.convolution import Convolution, MultiWidth
 from nst_nd.features.extractor import Extractor
 from nst_nd.features.layer import Pool
+from nst_nd.kernels import winograd
+from nst_nd.nd import correlate
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -66,6 +68,46 @@ def innermost(x: Tensor) -> Tensor:
     for n in reversed(space):
         strides.insert(0, strides[0] * n)
     return dense.as_strided(x.shape, (strides[0], 1, *strides[1:]))
+
+
+def bare_convolutions(
+    extractor: Extractor, size: Sequence[int], twice: Collection[str] = (), *, chosen: bool
+) -> Callable[[], None]:
+    """Forward and input gradient of every convolution of a network, at its own size, and nothing else.
+
+    twice: layers whose forward is done again on the way back. chosen: by the method that the layer is planned with;
+    otherwise all of them as direct convolutions.
+    """
+    work: list[tuple[Callable[[], object], Callable[[], object], int]] = []
+    nc, here = extractor.nc, tuple(size)
+    for layer in (layer for stage in extractor.stages for layer in stage.layers):  # type: ignore[attr-defined]
+        for one in layer.branches if isinstance(layer, MultiWidth) else [layer]:
+            if isinstance(one, Convolution):
+                x, grad = (innermost(torch.rand(1, n, *here)) for n in (nc, one.weight.shape[0]))
+                back = one.weight.transpose(0, 1).flip(*range(2, one.weight.dim()))
+                by = one.winograd and chosen and x[0, 0].numel() >= winograd.LEAST_POSITIONS
+                way = _by_winograd if by else _directly
+                work.append((way(x, one.weight, one), way(grad, back, one), 1 + (layer.name in twice)))
+        nc = layer.channels(nc)
+        here = tuple(n // s for n, s in zip(here, layer.stride, strict=True))
+
+    def run() -> None:
+        for there, back, times in work:
+            for _ in range(times):
+                there()
+            back()
+
+    return run
+
+
+def _directly(x: Tensor, weight: Tensor, like: Convolution) -> Callable[[], object]:
+    weight, ones = innermost(weight), (1,) * len(like.halo)
+    return lambda: correlate(x, weight, None, like.halo, ones, like.dilation)
+
+
+def _by_winograd(x: Tensor, weight: Tensor, like: Convolution) -> Callable[[], object]:
+    filters = winograd.filters_of(weight)
+    return lambda: winograd.correlate(x, filters, None, like.halo, rectify=False)
 
 
 class _Gram(torch.autograd.Function):

@@ -70,7 +70,7 @@ SUITE = (
     Benchmark(
         "steps",
         "whole steps of volumes and sounds over their bare networks",
-        pictures=(Picture("a step over the bare network", "median", ("case", "size"), None, "q20", "q80"),),
+        pictures=(Picture("a step over", "median", ("case", "size", "over"), None, "q20", "q80"),),
     ),
     Benchmark(
         "time_to_quality",
