@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd.errors import DecodeError, InputError
-from nst_nd.io.codec import ReadOptions
+from nst_nd.io.codec import ReadOptions, blank
 from nst_nd.io.image import ImageSource, check_size, orientation_of, source_of, to_pixels, to_sample
 from nst_nd.sample import Kind, Sample
 
@@ -55,20 +55,18 @@ class JpegCodec:
         """Colours as [1 or 3, height, width] in 0..1. Raises DecodeError, and InputError for CMYK."""
         encoded = path.read_bytes()
         segments = _segments(encoded)
-        components = _components(segments)
-        if components not in (1, 3):
-            raise InputError(f"is a JPEG of {components} components (CMYK?); convert it to RGB or gray first")
-        notes: list[str] = []
-        pixels, info = _decode(encoded)
-        if any(mark == 0xE2 and body.startswith(b"MPF\0") for mark, body in segments):
-            notes.append("holds several pictures (MPO): only the first is used")
-        exif = next((b[len(_EXIF) :] for m, b in segments if m == 0xE1 and b.startswith(_EXIF)), None)
-        native = _Native(encoded, tuple(_travelling(segments)))
-        dpi = info.get("dpi")
-        source = ImageSource(
-            pixels.dtype, None, orientation_of(exif, notes), info.get("icc_profile"), exif, dpi, native
-        )
-        return to_sample(pixels, source, notes)
+        _size(segments)
+        return _sample(*_decode(encoded), encoded, segments)
+
+    def outline(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
+        """See Outlining: the file is read up to its end mark, but no pixel is decoded."""
+        encoded = path.read_bytes()
+        segments = _segments(encoded)
+        height, width, components = _size(segments)
+        _, info = _decode(encoded, pixels=False)
+        sample = _sample(np.zeros((1, 1, components), np.uint8), info, encoded, segments)
+        size = (height, width) if sample.source.orientation < 5 else (width, height)
+        return sample.replace(data=blank((sample.nc, *size)))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write the bytes of the input if no pixel changed, else encode anew and say that this is lossy."""
@@ -83,6 +81,19 @@ class JpegCodec:
             return notes
         path.write_bytes(_encode_like(pixels, native) if native else _encode(pixels, source))
         return [*notes, "JPEG is lossy: pixels differ a little from the result; PNG and TIFF keep them"]
+
+
+def _sample(pixels: NDArray[Any], info: dict[Any, Any], encoded: bytes, segments: list[Segment]) -> Sample:
+    """Pixels [height, width] or [height, width, 3] with what the segments, and Pillow's info, say of them."""
+    notes: list[str] = []
+    if any(mark == 0xE2 and body.startswith(b"MPF\0") for mark, body in segments):
+        notes.append("holds several pictures (MPO): only the first is used")
+    exif = next((b[len(_EXIF) :] for m, b in segments if m == 0xE1 and b.startswith(_EXIF)), None)
+    native = _Native(encoded, tuple(_travelling(segments)))
+    icc, dpi = info.get("icc_profile"), info.get("dpi")
+    return to_sample(
+        pixels, ImageSource(pixels.dtype, None, orientation_of(exif, notes), icc, exif, dpi, native), notes
+    )
 
 
 def _segments(data: bytes) -> list[Segment]:
@@ -107,14 +118,16 @@ def _segments(data: bytes) -> list[Segment]:
             at = following.start() if following else len(data)
 
 
-def _components(segments: list[Segment]) -> int:
-    """The number of components that the frame header gives, after checking its size."""
+def _size(segments: list[Segment]) -> tuple[int, int, int]:
+    """Height, width and components that the frame header gives. Raises DecodeError, and InputError for CMYK."""
     frame = next((body for mark, body in segments if mark in _FRAMES), b"")
     if len(frame) < 6:
         raise DecodeError("the JPEG file is broken: its frame header is missing")
     _, height, width, components = struct.unpack_from(">BHHB", frame)
     check_size(width, height)
-    return int(components)
+    if components not in (1, 3):
+        raise InputError(f"is a JPEG of {components} components (CMYK?); convert it to RGB or gray first")
+    return height, width, components
 
 
 def _travelling(segments: list[Segment]) -> list[Segment]:
@@ -126,7 +139,8 @@ def _travelling(segments: list[Segment]) -> list[Segment]:
     ]
 
 
-def _decode(encoded: bytes) -> tuple[NDArray[Any], dict[Any, Any]]:
+def _decode(encoded: bytes, *, pixels: bool = True) -> tuple[NDArray[Any], dict[Any, Any]]:
+    """Its pixels, none where they are not asked for, and what Pillow says of it."""
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
@@ -134,6 +148,8 @@ def _decode(encoded: bytes) -> tuple[NDArray[Any], dict[Any, Any]]:
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as image:
+                if not pixels:
+                    return np.zeros((0, 0), np.uint8), dict(image.info)
                 image.load()
                 return np.array(image), dict(image.info)
         except UnidentifiedImageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_nd.errors import DecodeError, InputError
-from nst_nd.io.codec import ReadOptions
+from nst_nd.io.codec import ReadOptions, blank
 from nst_nd.io.image import ImageSource, check_size, source_of, to_pixels, to_sample
 from nst_nd.io.logs import captured
 from nst_nd.sample import Kind, Sample
@@ -42,6 +43,7 @@ class _Native:
     resolution: tuple[Any, Any] | None = None
     unit: int = _INCH
     tags: tuple[tuple[Any, ...], ...] = field(default=())
+    size: tuple[int, int] = (0, 0)  # height and width as stored
 
 
 class TiffCodec:
@@ -58,18 +60,14 @@ class TiffCodec:
 
     def read(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
         """Colours as [1 or 3, height, width] in 0..1, floats as they are. Raises DecodeError or InputError."""
-        import tifffile
+        return _sample(path, _decoded)
 
-        with captured("tifffile") as notes, tifffile.TiffFile(path) as file:
-            page = _only_page(file)
-            _check(page, path.stat().st_size)
-            pixels = _pixels(page, notes)
-            native = _native(page, file.byteorder, notes)
-            orientation = page.tags.valueof(_ORIENTATION, 1)
-            icc = page.tags.valueof(_ICC)
-        orientation = orientation if orientation in range(1, 9) else 1
-        source = ImageSource(pixels.dtype, None, orientation, icc, None, _dpi(native), native)
-        return to_sample(pixels, source, notes)
+    def outline(self, path: Path, options: ReadOptions) -> Sample:  # noqa: ARG002
+        """See Outlining: tags are read, and whether the strips are there, but none of them."""
+        sample = _sample(path, _one_pixel)
+        page_size = sample.source.native.size
+        size = page_size if sample.source.orientation < 5 else page_size[::-1]
+        return sample.replace(data=blank((sample.nc, *size)))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write the dtype of the input, 16 bit without one; losslessly compressed as the input, else with deflate."""
@@ -89,6 +87,22 @@ class TiffCodec:
             encoded = _encode(pixels, replace(native, compression=_DEFLATE, predictor=1))
         path.write_bytes(encoded)
         return notes
+
+
+def _sample(path: Path, pixels_of: Callable[[Any], NDArray[Any]]) -> Sample:
+    """The only page, with what its tags say. pixels_of: as tifffile has them."""
+    import tifffile
+
+    with captured("tifffile") as notes, tifffile.TiffFile(path) as file:
+        page = _only_page(file)
+        _check(page, path.stat().st_size)
+        pixels = _pixels(page, pixels_of(page), notes)
+        native = _native(page, file.byteorder, notes)
+        orientation = page.tags.valueof(_ORIENTATION, 1)
+        icc = page.tags.valueof(_ICC)
+    orientation = orientation if orientation in range(1, 9) else 1
+    source = ImageSource(pixels.dtype, None, orientation, icc, None, _dpi(native), native)
+    return to_sample(pixels, source, notes)
 
 
 def _only_page(file: Any) -> Any:
@@ -117,9 +131,8 @@ def _check(page: Any, file_size: int) -> None:
         raise DecodeError(f"its header claims {page.imagewidth} x {page.imagelength} pixels, more than the file holds")
 
 
-def _pixels(page: Any, notes: list[str]) -> NDArray[Any]:
-    """[height, width(, channel)] in native byte order, black at 0, palette resolved."""
-    pixels = _decoded(page)
+def _pixels(page: Any, pixels: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    """As decoded -> [height, width(, channel)] in native byte order, black at 0, palette resolved."""
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
@@ -137,6 +150,11 @@ def _pixels(page: Any, notes: list[str]) -> NDArray[Any]:
     if page.photometric == 0:
         pixels = _invert(pixels)
     return pixels
+
+
+def _one_pixel(page: Any) -> NDArray[Any]:
+    """A page of the same layout, of one pixel."""
+    return np.zeros([page.samplesperpixel if axis == "S" else 1 for axis in page.axes], page.dtype)
 
 
 def _decoded(page: Any) -> NDArray[Any]:
@@ -188,6 +206,7 @@ def _native(page: Any, byteorder: Literal["<", ">"], notes: list[str]) -> _Nativ
         resolution=_resolution(page),
         unit=int(page.tags.valueof(_RESOLUTION_UNIT, _INCH)),
         tags=tuple(tags),
+        size=(page.imagelength, page.imagewidth),
     )
 
 

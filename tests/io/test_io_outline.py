@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import tifffile
 from io_variants import VARIANTS
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
+from nst_nd.errors import DecodeError
 from nst_nd.io import load, outline
 from nst_nd.scratch import extremes
+
+# EXIF orientation 6, as a tag of TIFF
+TURNED = (274, "H", 1, 6, True)
 
 
 def same(path, **options):
@@ -42,6 +47,47 @@ def test_of_a_palette_with_transparency(tmp_path):
     image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).convert("P")
     image.save(tmp_path / "a.png", transparency=3)
     assert same(tmp_path / "a.png").nc == 3
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_of_jpeg_without_decoding(mode, orientation, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 9), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).convert(mode).save(path, exif=exif, icc_profile=b"profile", dpi=(72, 72))
+    read = same(path)
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", None)
+    told = outline(path)
+    assert (told.shape, told.notes, told.source.dpi) == (read.shape, read.notes, read.source.dpi)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DecodeError, match="truncated"):
+        outline(path)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", ["rgb", "palette", "bilevel", "inverted"])
+def test_of_tiff_without_decoding(kind, planar, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 2, (5, 9, 3) if kind == "rgb" else (5, 9), dtype=np.uint8)
+    options = {
+        "rgb": {"photometric": "rgb", "planarconfig": planar},
+        "palette": {"photometric": "palette", "colormap": np.arange(768, dtype=np.uint16).reshape(3, 256)},
+        "bilevel": {},
+        "inverted": {"photometric": "miniswhite"},
+    }[kind]
+    if planar == "separate" and kind == "rgb":
+        pixels = np.moveaxis(pixels, -1, 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels.astype(bool) if kind == "bilevel" else pixels, extratags=[TURNED], **options)
+    read = same(path)
+    assert read.shape == (9, 5)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", None)
+    told = outline(path)
+    assert (told.shape, told.notes) == (read.shape, read.notes)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(DecodeError, match="truncated"):
+        outline(path)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 1, 4), (1, 5, 2, 3)])
