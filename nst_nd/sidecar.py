@@ -14,7 +14,7 @@ from typing import Any
 
 from nst_nd import __version__
 from nst_nd.engine.optimise import Step
-from nst_nd.errors import NstError
+from nst_nd.errors import InputError, NstError
 from nst_nd.io.atomic import publishing
 
 LIBRARIES = (
@@ -51,13 +51,19 @@ def companions(path: Path) -> list[Path]:
 
 def shown(path: Path) -> str:
     """The name of a file or folder, without the folder it is in and without DICOM UIDs."""
-    return _UID.sub("UID", path.name)
+    return encodable(_UID.sub("UID", path.name))
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 holds: bytes of a name that were no UTF-8 as \\udcff."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def described(path: Path, **more: Any) -> dict[str, Any]:
     """Name (see `shown`), sha256 and size in bytes of a file, and of its companion where there is one.
 
     Of a folder: the sha256 over those of its files in the order of their names, their number and size together.
+    Raises InputError where there is no such file any more.
     """
     if path.is_dir():
         files = sorted((file for file in path.iterdir() if file.is_file()), key=lambda file: file.name)
@@ -69,6 +75,8 @@ def described(path: Path, **more: Any) -> dict[str, Any]:
         if file.is_file():
             size = file.stat().st_size
             entries.append({"name": shown(file), "sha256": _digest(file).hexdigest(), "bytes": size})
+    if not entries:
+        raise InputError(f"{path}: is not there any more")
     first, *others = entries
     return {**more, **first, "companions": others}
 
@@ -102,9 +110,14 @@ def steps_table(history: Sequence[Step]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Values that JSON can hold: tuples as lists, NaN as None, what is infinite as the word "inf" or "-inf"."""
+    """Values that JSON can hold: tuples as lists, NaN as None, what is infinite as the word "inf" or "-inf".
+
+    Text is made `encodable`.
+    """
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {encodable(str(k)): plain(v) for k, v in value.items()}
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, float):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from nst_nd.report.text import visible
+
 # (done, of all, the current one)
 Told = Callable[[int, int, str], None]
 _SECONDS = 10.0
@@ -35,7 +37,7 @@ class _Lines:
         if done < total and now - self.last < _SECONDS:
             return
         self.last = now
-        print(f"{self.what} {done}/{total}  {words}".rstrip(), file=sys.stderr, flush=True)
+        print(f"{self.what} {done}/{total}  {visible(words)}".rstrip(), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -64,6 +66,6 @@ def _bar(what: str) -> Iterator[Told]:
         task = bar.add_task("", total=None)
 
         def told(done: int, total: int, words: str) -> None:
-            bar.update(task, completed=done, total=total, description=escape(words))
+            bar.update(task, completed=done, total=total, description=escape(visible(words)))
 
         yield told

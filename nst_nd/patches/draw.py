@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from nst_nd.boxes import size_of
 from nst_nd.domains.domain import FULL_SCALE
 from nst_nd.drawing.scale import nice_length
+from nst_nd.drawing.signal import AS_IT_IS, drawable
+from nst_nd.errors import ConfigError
 from nst_nd.io import stem_of
 from nst_nd.patches.found import Found, Patch
 from nst_nd.patches.views import View
+from nst_nd.sample import Kind
 from nst_nd.sidecar import shown
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ LINE = "#33658a"
 # letters of a file's name under a patch
 NAME = 15
 PLANES = ("i j", "i k", "j k")
+# axes of one picture: some seconds of drawing, and some ten thousand pixels along each side
+MOST_PLACES = 3000
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,21 @@ class _Sheet:
         return self.left(column) / self.width, low / self.height, self.wide / self.width, CELL / self.height
 
 
+def check_room(kind: Kind, units: int, top: int, made: bool) -> None:
+    """ConfigError where a picture of `top` patches for each of so many units would be too large. made: inputs too."""
+    each = units * _planes(kind)
+    if each * (top + made) > MOST_PLACES:
+        parts = f" x {_planes(kind)} planes" if _planes(kind) > 1 else ""
+        raise ConfigError(
+            f"a picture of {units} units x {top + made} patches{parts} is too large; allowed for {units} units: "
+            f"top up to {MOST_PLACES // each - made}, or fewer units"
+        )
+
+
+def _planes(kind: Kind) -> int:
+    return len(PLANES) if kind == "volume" else 1
+
+
 def figure_of(found: Found) -> Figure:
     """Images as they are; signals as traces on one time axis; volumes as three planes with a scale bar in mm."""
     from matplotlib.figure import Figure
@@ -97,7 +117,7 @@ def figure_of(found: Found) -> Figure:
     rows = {unit: _cells(found, unit) for unit in found.patches}
     traces = found.kind in ("audio", "ecg")
     columns = max(1, *(len(cells) for cells in rows.values()))
-    planes = len(PLANES) if found.kind == "volume" else 1
+    planes = _planes(found.kind)
     sheet = _Sheet(TRACE_WIDTH if traces else CELL, planes, columns, len(rows), bool(found.synthetic), traces)
     figure = Figure(figsize=(sheet.width, sheet.height))
     _words(figure, sheet, 0.12, sheet.height - 0.24, _title(found), 9)
@@ -132,7 +152,7 @@ def _caption(figure: Figure, sheet: _Sheet, row: int, column: int, cell: _Cell) 
 
 def _words(figure: Figure, sheet: _Sheet, x: float, y: float, words: str, size: float, colour: str = INK) -> None:
     """At inches from the left and from below."""
-    figure.text(x / sheet.width, y / sheet.height, words, fontsize=size, color=colour, va="center")
+    figure.text(x / sheet.width, y / sheet.height, words, fontsize=size, color=colour, va="center", **AS_IT_IS)
 
 
 def _cells(found: Found, unit: int) -> list[_Cell]:
@@ -163,21 +183,21 @@ def _limits(patch: Patch | None, found: Found) -> tuple[float, float]:
 
 
 def _where(found: Found, patch: Patch) -> str:
-    """Name of the file, with the time where there is one; an asterisk where the field reaches beyond the signal."""
+    """Name of the file, with the time where the field, and so the axis, begins; an asterisk where it reaches beyond."""
     name = _name(patch.file)
     if found.kind in ("audio", "ecg"):
-        name += f" {patch.box[0].start * patch.grid.spacing[0]:.2f} s"
+        name += f" {patch.field[0].start * patch.grid.spacing[0]:.2f} s"
     return name + " *" * patch.clipped
 
 
 def _name(file: Path) -> str:
-    stem = stem_of(type(file)(shown(file)))
+    stem = drawable(stem_of(type(file)(shown(file))))
     return stem if len(stem) <= NAME else f"{stem[: NAME - 1]}…"
 
 
 def _title(found: Found) -> str:
-    label = found.watched.extractor.name.partition("(")[0]
-    return f"{found.watched.layer} of {label}: what excites its units most"
+    label = drawable(found.watched.extractor.name.partition("(")[0])
+    return f"{drawable(found.watched.layer)} of {label}: what excites its units most"
 
 
 def _subtitle(found: Found) -> str:
@@ -185,7 +205,18 @@ def _subtitle(found: Found) -> str:
     clipped = any(patch.clipped for several in found.patches.values() for patch in several)
     beyond = "; * reaches beyond the signal, hatched" if clipped else ""
     inputs = f"{used} input{'s' * (used != 1)}"
-    return f"receptive field {field_words(found)}; {inputs}; the larger number is the activation{beyond}"
+    channels = f"; {_channels_words(found.first.nc)}" if found.kind == "image" and found.first.nc not in (1, 3) else ""
+    return f"receptive field {field_words(found)}; {inputs}; the larger number is the activation{beyond}{channels}"
+
+
+def _channels_shown(nc: int) -> int:
+    """Of an image; a second or a fourth channel is mostly opacity, of others nobody knows."""
+    return 3 if nc >= 3 else 1
+
+
+def _channels_words(nc: int) -> str:
+    kept = _channels_shown(nc)
+    return f"shown: channels 1 to {kept} of {nc}" if kept > 1 else f"shown: channel 1 of {nc}"
 
 
 def field_words(found: Found) -> str:
@@ -216,7 +247,8 @@ def _image(axes: Sequence[Axes], cell: _Cell, unit: int, first: bool) -> None:
     (picture,) = cell.view
     _bare(axes[0])
     beyond: NDArray[np.bool_] = np.isnan(picture.max(axis=-1))
-    colours = np.repeat(picture, 3, axis=-1) if picture.shape[-1] != 3 else picture
+    picture = picture[..., : _channels_shown(picture.shape[-1])]
+    colours = np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture
     colours = np.where(beyond[..., None], 0.0, colours).clip(0.0, 1.0)
     axes[0].imshow(np.concatenate([colours, ~beyond[..., None]], axis=-1), interpolation="nearest", aspect="equal")
 
@@ -241,7 +273,7 @@ def _volume(found: Found) -> _Drawer:
                 aspect="equal",
             )
             if first:
-                place.set_ylabel(PLANES[n], fontsize=5, color=FAINT, labelpad=1)
+                place.set_ylabel(PLANES[n], fontsize=5, color=FAINT, labelpad=1, **AS_IT_IS)
             if first or everywhere:
                 _bar(place, across, up)
 
@@ -255,7 +287,8 @@ def _bar(axes: Axes, across: float, up: float) -> None:
     for colour, width in (("black", 3.2), ("white", 1.6)):
         axes.plot([left, left + length], [low, low], color=colour, linewidth=width, solid_capstyle="butt")
     outline = {"boxstyle": "square,pad=0.12", "facecolor": "black", "edgecolor": "none", "alpha": 0.55}
-    axes.text(left, low + 0.06 * up, f"{length:g} mm", fontsize=5, color="white", va="bottom", bbox=outline)
+    look = {"fontsize": 5, "color": "white", "va": "bottom", "bbox": outline, **AS_IT_IS}
+    axes.text(left, low + 0.06 * up, f"{length:g} mm", **look)
 
 
 def _trace(found: Found) -> _Drawer:
@@ -280,7 +313,8 @@ def _trace(found: Found) -> _Drawer:
         place.tick_params(labelsize=5, length=2, color=FAINT, labelcolor=FAINT, pad=1)
         if first:
             how = "apart" if len(wave) > 1 else "high"
-            place.set_ylabel(f"{each:.2g} {found.first.units} {how}", fontsize=5, color=FAINT, labelpad=1)
+            level_words = f"{each:.2g} {drawable(found.first.units)} {how}"
+            place.set_ylabel(level_words, fontsize=5, color=FAINT, labelpad=1, **AS_IT_IS)
         for spine in place.spines.values():
             spine.set(color=HATCH, linewidth=0.5)
 

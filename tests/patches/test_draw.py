@@ -2,13 +2,15 @@
 
 import json
 import math
+import os
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 import soundfile
 import torch
-from patch_helpers import clicks, planted
+from patch_helpers import clicks, pattern, planted
 from PIL import Image
 from torch import nn
 
@@ -16,8 +18,9 @@ from nst_nd import module_extractor
 from nst_nd.boxes import Span
 from nst_nd.domains.networks import Network
 from nst_nd.drawing.scale import nice_length
-from nst_nd.errors import Interrupted, OutputError
+from nst_nd.errors import ConfigError, Interrupted, OutputError
 from nst_nd.features.extractor import ChainStage
+from nst_nd.io import ReadOptions
 from nst_nd.patches import draw, network
 from nst_nd.patches.maximise import maximised, unrectified
 from nst_nd.patches.record import save
@@ -97,6 +100,61 @@ def test_views():
     assert low.size == 2000
     assert (low.min(), high.max()) == (wave.min(), wave.max())
     assert edge_for("image", (Span(0, 500), Span(0, 500)), 3, 64 * 25) < 100
+
+
+@pytest.mark.parametrize("name", [rb"$\frac$.png", b"\xff\xfe$.png", b"line\nbreak_{.png"])
+def test_names_are_no_mathematics_and_may_be_no_text(name, image):
+    file = image.rename(image.with_name(os.fsdecode(name)))
+    found = search([file, file.with_name("$gone$.png")], {}, Query("answer", (0,), top=1))
+    target = file.with_name("fig.png")
+    record = save(found, target, overwrite=False, seconds=1.0)
+    kept = name.decode(errors="backslashreplace").replace("\\x", "\\udc")
+    assert record["files"][0]["name"] == record["units"][0]["patches"][0]["file"] == kept
+    assert json.loads(target.with_name("fig.png.json").read_text(encoding="utf-8")) == json.loads(json.dumps(record))
+    (caption,) = (text for text in words(draw.figure_of(found)) if "$" in text or "line" in text)
+    assert caption in (r"$\frac$", r"\udcff\udcfe$", "line break_{")
+
+
+@pytest.mark.parametrize("unit", [r"$\frac$", "\udcff", "µV"])
+def test_units_of_values_are_shown_as_they_are(unit, detecting, tmp_path):
+    clicks(tmp_path / "a.wav", 8000, 0.5, [(0.1, 0.5)])
+    found = search([tmp_path / "a.wav"], SMALL, Query("answer", (0,), top=1))
+    found = replace(found, first=found.first.replace(units=unit))
+    save(found, tmp_path / "fig.png", overwrite=False, seconds=1.0)
+    label = draw.figure_of(found).axes[0].get_ylabel()
+    assert label.split()[1] == ("?" if unit == "\udcff" else unit)
+
+
+@pytest.mark.parametrize(
+    ("nc", "shown", "said"), [(2, [0, 0, 0], "channel 1 of 2"), (5, [0, 1, 2], "channels 1 to 3 of 5")]
+)
+def test_images_of_other_numbers_of_channels(nc, shown, said, detecting, tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0.2, 0.8, (nc, 40, 50)).astype(np.float32))
+    found = search([tmp_path / "a.npy"], {}, Query("answer", (0,), top=2, inside=True), ReadOptions(kind="image"))
+    save(found, tmp_path / "fig.png", overwrite=False, seconds=1.0)
+    figure = draw.figure_of(found)
+    np.testing.assert_allclose(
+        figure.axes[0].images[0].get_array()[..., :3], found.patches[0][0].view[0][..., shown], atol=1e-6
+    )
+    assert said in " ".join(words(figure))
+
+
+def test_captions_and_the_axis_begin_with_the_field(detecting, tmp_path):
+    data = 0.001 * np.random.default_rng(0).standard_normal(120)
+    data[:4] += 0.5 * pattern(1)[1:]  # as if it began one sample before the sound
+    soundfile.write(tmp_path / "a.wav", data, 40, subtype="FLOAT")
+    found = search([tmp_path / "a.wav"], SMALL, Query("answer", (0,), top=1))
+    assert found.patches[0][0].field[0].start == -1
+    assert "a -0.03 s *" in words(draw.figure_of(found))  # -1/40
+
+
+def test_how_much_one_picture_holds():
+    draw.check_room("volume", 9, 100, True)
+    draw.check_room("image", 64, 46, False)
+    with pytest.raises(ConfigError, match=r"64 units x 100 patches x 3 planes .* allowed for 64 units: top up to 15,"):
+        draw.check_room("volume", 64, 100, False)
+    with pytest.raises(ConfigError, match="top up to 14,"):
+        draw.check_room("volume", 64, 15, True)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
