@@ -25,7 +25,7 @@ _MOST_UNITS = 64
 def patches(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", show_default=False, help="Files, folders of them, patterns; all of one kind."),
+        typer.Argument(metavar="INPUT", show_default=False, help="Files, folders of them, patterns."),
     ],
     layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="relu3_1; of several networks vgg19.relu3_1.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FIG", help="Picture: .png, .pdf or .svg.")],
@@ -66,7 +66,8 @@ def patches(
     on their number nor, beyond --max-memory, on their size. Patches are as
     large as the layer's receptive field; no two of a unit overlap. FIG.json
     says where each was found. A file that cannot be used is named and left out
-    (exit code 5).
+    (exit code 5), and so is one of another kind that no one named. Files that
+    are named are of one kind.
 
     \b
     nst-nd patches photos/ --layer relu3_1 --units 0-8 -o units.png
@@ -91,16 +92,16 @@ def patches(
     from nst_nd.patches.search import Query, search
     from nst_nd.sidecar import sidecar_of
 
-    files = collect(inputs, exclude=(output, sidecar_of(output)) if overwrite else ())
+    chosen = collect(inputs, exclude=(output, sidecar_of(output)) if overwrite else ())
     given = {"preset": preset and preset.value, "device": device, "max_memory": max_memory, "extractor": network}
-    settings = _settings(config, sets, given, files[0])
+    settings = _settings(config, sets, given, chosen.files[0])
     query = Query(layer, wanted, top, per_file, inside, maximise, strict)
     options = ReadOptions(cast("sample.Kind | None", kind and kind.value), rate, channels)
     silent = quiet or as_json
     try:
         with stopping() as should_stop:
             with counting("files", quiet=silent) as told:
-                found = search(files, settings, query, options, told, should_stop)
+                found = search(chosen.files, settings, query, options, told, should_stop, chosen.loose)
             if maximise:
                 from nst_nd.patches.maximise import maximised
 
@@ -150,18 +151,23 @@ def _settings(config: Path | None, sets: list[str] | None, given: dict[str, Any]
 
 def _report(found: Found, record: dict[str, Any], output: Path, *, quiet: bool, as_json: bool) -> int:
     """Notes and what was left out on stderr, the result on stdout; the exit code."""
+    from nst_nd.report.text import visible
+    from nst_nd.sidecar import encodable
+
     if not quiet:
         for note in record["notes"]:
-            print(f"note: {note}", file=sys.stderr)
+            print(f"note: {visible(note)}", file=sys.stderr)
     for skipped in record["skipped"]:
-        print(f"warning: {skipped['file']} is left out: {skipped['reason']}", file=sys.stderr)
+        print(f"warning: {visible(skipped['file'])} is left out: {visible(skipped['reason'])}", file=sys.stderr)
     if as_json:
         print(json.dumps({"output": str(output), **record}))
     elif not quiet:
-        print(output)
+        print(encodable(str(output)))
         for unit, several in found.patches.items():
             best = f"{several[0].activation:.4g}" if several else "no response"
-            print(f"unit {unit:<5} {best:<12} {', '.join(dict.fromkeys(p['file'] for p in _of(record, unit)))}")
+            print(
+                f"unit {unit:<5} {best:<12} {', '.join(dict.fromkeys(visible(p['file']) for p in _of(record, unit)))}"
+            )
     return ExitStatus.SOME_FAILED if found.skipped else ExitStatus.DONE
 
 

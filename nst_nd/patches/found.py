@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,8 +23,8 @@ class Patch:
 
     input: number of the file in the order of the search, from 0. position: of the layer. field: the receptive field
     there, in samples as the network sees them, beyond the ends of the signal too. size, grid: of the signal as
-    it is seen; file_size, file_grid: of the file, which may be sampled in another way. view: see views. scaling: how
-    it came to model units.
+    it is seen; file_size, file_grid: of the file, which may be sampled in another way. view: see views. units: of the
+    file's values; scaling: how they came to model units.
     """
 
     activation: float
@@ -35,6 +36,7 @@ class Patch:
     grid: Grid
     file_size: tuple[int, ...]
     file_grid: Grid
+    units: str
     view: View = dataclasses.field(repr=False, compare=False)
     scaling: Scaling = dataclasses.field(repr=False, compare=False)
 
@@ -73,9 +75,10 @@ class Synthetic:
 class Found:
     """The result of a search. watched: the network and its layer. patches: by unit, from the highest activation down.
 
-    inputs: how many files were given. skipped: those that could not be used, and why. low, high: [C], of the
-    inputs in model units, empty where they were not measured. first, scaling: the first signal as the network
-    sees it, without its values, and how it came to model units.
+    inputs: how many files were given. files: what the patches were cut from, by the number of the input, as
+    `sidecar.described` has it. skipped: those that could not be used, and why. low, high: [C], of the inputs in model
+    units, empty where they were not measured. first, scaling: the first signal as the network sees it, without its
+    values, and how it came to model units.
     """
 
     kind: Kind
@@ -83,6 +86,7 @@ class Found:
     watched: Watched = dataclasses.field(repr=False)
     patches: dict[int, list[Patch]]
     inputs: int
+    files: dict[int, dict[str, Any]]
     skipped: list[tuple[Path, str]]
     notes: list[str]
     low: torch.Tensor = dataclasses.field(repr=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nst_nd.errors import InputError
@@ -21,7 +23,15 @@ _DICOM = ".dcm"
 _DATA_OF = {".dat": ".hea", ".img": ".hdr"}
 
 
-def collect(names: Sequence[str], exclude: Sequence[Path] = ()) -> list[Path]:
+@dataclass(frozen=True)
+class Inputs:
+    """files: in a fixed order, each once. loose: those of them that a folder or a pattern brought, not their names."""
+
+    files: list[Path]
+    loose: frozenset[Path]
+
+
+def collect(names: Sequence[str], exclude: Sequence[Path] = ()) -> Inputs:
     """The files of these names, folders and patterns in a fixed order, each once.
 
     Folders are searched all the way down; one that holds slices of DICOM is one input. In folders and patterns, files
@@ -30,6 +40,7 @@ def collect(names: Sequence[str], exclude: Sequence[Path] = ()) -> list[Path]:
     """
     left_out = {path.resolve() for path in exclude}
     found: dict[Path, Path] = {}
+    named = set()
     for name in names:
         path = Path(name)
         if path.exists() or not _MAGIC.search(name):
@@ -45,7 +56,9 @@ def collect(names: Sequence[str], exclude: Sequence[Path] = ()) -> list[Path]:
             raise InputError(f"{name}: no file in it that can be read; known: {known}, and folders of DICOM slices")
         for file in here:
             found.setdefault(file.resolve(), file)
-    return list(found.values())
+        if path.is_file():
+            named.add(path.resolve())
+    return Inputs(list(found.values()), frozenset(file for whole, file in found.items() if whole not in named))
 
 
 def _of_pattern(path: Path) -> Iterator[Path]:
@@ -107,3 +120,37 @@ def check_kind(kind: Kind, other: Kind, file: Path) -> None:
             f"{shown(file)} is of kind {other}, those before it of kind {kind}: no network is for both\n"
             "give inputs of one kind"
         )
+
+
+def check_loose(kind: Kind, other: Kind) -> None:
+    """InputError unless a file that nobody named is of the kind of the others."""
+    if other != kind:
+        raise InputError(f"is of kind {other}, the others of kind {kind}")
+
+
+def kind_of_all(
+    kinds: Sequence[tuple[Path, Kind | None]],
+    loose: Collection[Path],
+    given: Kind | None,
+    kind_in: Callable[[Sequence[Path]], Kind | None],
+) -> Kind | None:
+    """What kind of files is looked at: that of those named; else the given one, if there are any; else the commonest.
+
+    kinds: by their first bytes, None where they do not say. loose: see Inputs. given: with the preset or outright.
+    kind_in: the kind of the first of these files that can be read. Raises MixedError where those named differ.
+    """
+    named = [(file, kind) for file, kind in kinds if file not in loose]
+    known = [(file, kind) for file, kind in named if kind is not None]
+    for file, kind in known:
+        check_kind(known[0][1], kind, file)
+    here = known[0][1] if known else kind_in([file for file, _ in named])
+    if here is not None:
+        return here
+    counts = Counter(kind for file, kind in kinds if file in loose and kind is not None)
+    unknown = [file for file, kind in kinds if file in loose and kind is None]
+    if given is not None and (given in counts or unknown):
+        return given
+    other = kind_in(unknown)  # one for all: series of slices, mostly, which would take long to read
+    if other is not None:
+        counts[other] += len(unknown)
+    return max(counts, key=lambda kind: counts[kind], default=None)

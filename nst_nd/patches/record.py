@@ -15,7 +15,7 @@ from nst_nd.io.atomic import publishing
 from nst_nd.patches.draw import DPI, figure_of
 from nst_nd.patches.found import Found, Patch, Synthetic
 from nst_nd.sample import Grid, Kind
-from nst_nd.sidecar import described, plain, shown, sidecar_of, versions
+from nst_nd.sidecar import plain, shown, sidecar_of, versions
 
 # names of the axes in the order of the arrays
 AXES: dict[Kind, tuple[str, ...]] = {
@@ -74,7 +74,7 @@ def record_of(found: Found, seconds: float) -> dict[str, Any]:
         "inputs": found.inputs,
         "skipped": [{"file": shown(file), "reason": reason} for file, reason in found.skipped],
         "notes": [*found.notes, *_too_much(found, peak)],
-        "files": _files(found),
+        "files": [file for _, file in sorted(found.files.items())],
         "units": [_unit(found, unit) for unit in found.patches],
     }
     return dict(plain(record))
@@ -97,12 +97,6 @@ def _network_name(found: Found) -> str:
     return name
 
 
-def _files(found: Found) -> list[dict[str, Any]]:
-    """What the patches were cut from, each file once."""
-    used = {patch.input: patch.file for several in found.patches.values() for patch in several}
-    return [described(file, input=number) for number, file in sorted(used.items())]
-
-
 def _unit(found: Found, unit: int) -> dict[str, Any]:
     made = found.synthetic.get(unit)
     synthetic = {} if made is None else {"synthetic": _synthetic(made)}
@@ -110,7 +104,10 @@ def _unit(found: Found, unit: int) -> dict[str, Any]:
 
 
 def _patch(found: Found, unit: int, patch: Patch) -> dict[str, Any]:
-    """box: within the file's samples, the first and the one after the last of each axis. field: beyond its ends too."""
+    """box: within the file's samples, the first and the one after the last of each axis. field: beyond its ends too.
+
+    scaling: model units are (value - offset) * gain, for each channel that the network sees.
+    """
     unit_word = patch.file_grid.unit
     ratio = [a / b for a, b in zip(patch.grid.spacing, patch.file_grid.spacing, strict=True)]
     seen = {"seen": {**_grid(patch.grid), "size": patch.size, "box": patch.box, "field": patch.field}}
@@ -128,6 +125,7 @@ def _patch(found: Found, unit: int, patch: Patch) -> dict[str, Any]:
         f"centre_{unit_word}": [
             (span.start + span.stop) / 2 * step for span, step in zip(patch.field, patch.grid.spacing, strict=True)
         ],
+        "scaling": {"unit": patch.units, "gain": patch.scaling.gain.tolist(), "offset": patch.scaling.offset.tolist()},
         **_world(patch),
         **(seen if patch.resampled else {}),
     }

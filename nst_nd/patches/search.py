@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,17 +25,19 @@ from nst_nd.errors import ConfigError, InputError, Interrupted
 from nst_nd.features.precision import allow
 from nst_nd.io import ReadOptions, load, outline, suffix_of
 from nst_nd.job import RATELESS
+from nst_nd.patches.draw import check_room
 from nst_nd.patches.found import Found, Patch
-from nst_nd.patches.inputs import MixedError, check_kind, kind_of
-from nst_nd.patches.network import Watched
+from nst_nd.patches.inputs import MixedError, check_kind, check_loose, kind_of, kind_of_all
+from nst_nd.patches.network import UNITS, Watched
 from nst_nd.patches.peaks import ActivationMap, Best, Peak
 from nst_nd.patches.views import edge_for, view
 from nst_nd.sample import Grid, Kind, Sample
-from nst_nd.sidecar import shown
+from nst_nd.sidecar import described, shown
 
 MOST_UNITS, MOST_TOP = 64, 100
 # of a file's values, what lies between counts as its range
 SHARES = (0.1, 99.9)
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,17 @@ def search(
     options: ReadOptions | None = None,
     told: Told = lambda *_: None,
     should_stop: Callable[[], bool] = lambda: False,
+    loose: Collection[Path] = (),
 ) -> Found:
     """The patches of the files that maximise each unit; beside it, memory holds one file at a time, or parts of it.
 
     given: keys of Settings over the preset's defaults; those of a transfer alone are not asked. options: for files that
     do not say what they hold. Every file is brought to model units by itself, on the grid of the first one. One that
-    cannot be used is skipped and named.
+    cannot be used is skipped and named, and so is one of another kind among `loose`, those that nobody named.
     Raises InputError where none is left or kinds differ, ConfigError for layers and units that are not there,
     Interrupted once `should_stop` is true.
     """
-    run = _Search(files, given, query, options or ReadOptions(), should_stop)
+    run = _Search(files, given, query, options or ReadOptions(), told, should_stop, frozenset(loose))
     before = torch.get_num_threads()
     torch.set_num_threads(run.settings.threads or before)
     try:
@@ -108,14 +111,17 @@ class _Search:
         given: Mapping[str, Any],
         query: Query,
         options: ReadOptions,
+        told: Told,
         should_stop: Callable[[], bool],
+        loose: frozenset[Path],
     ) -> None:
-        self.query, self.options, self.should_stop = query, options, should_stop
+        self.query, self.options, self.told, self.should_stop, self.loose = query, options, told, should_stop, loose
         self.inputs = len(files)
         self.files = list(enumerate(files))
         self.skipped: list[tuple[Path, str]] = []
         self.notes: Counter[str] = Counter()
-        self.kind, self.nc = self._first_look()
+        self.kind, self.nc = self._first_look(given)
+        check_room(self.kind, len(query.units or range(UNITS)), query.top, query.ranges)
         self.settings = self._settled(given)
         assert self.settings.preset is not None
         self.domain = PRESETS[self.settings.preset]
@@ -128,6 +134,7 @@ class _Search:
         self.first: tuple[Sample, Scaling] | None = None
         self.watched: Watched | None = None
         self.best: dict[int, Best[Patch]] = {}
+        self.described: dict[int, dict[str, Any]] = {}
         self.low = self.high = np.zeros(0)
 
     def _settled(self, given: Mapping[str, Any]) -> Settings:
@@ -137,30 +144,54 @@ class _Search:
         asked = {"content_layers": (), "style_layers": (self.query.layer,), "style_weight": 1.0}
         return resolve({**kept, **asked}, self.kind)
 
-    def _first_look(self) -> tuple[Kind, int | None]:
-        """The kind of all files, as far as their first bytes say; of images whether one is in colour."""
-        kind: Kind | None = None
-        colours, left = [], []
-        for number, file in self.files:
-            self._check()
-            try:
-                here = kind_of(file, self.options.kind)
-                if here == "image":
-                    colours.append(outline(file, kind=self.options.kind).nc)
-            except InputError as error:
-                self._skip(file, error)
-                continue
-            left.append((number, file))
-            if here is not None:
-                kind = kind or here
-                check_kind(kind, here, file)
-        self.files = left
-        if left and kind is None:
-            first = self._read(left[0][1])
-            kind, colours = first.kind, [first.nc] * (first.kind == "image")
+    def _first_look(self, given: Mapping[str, Any]) -> tuple[Kind, int | None]:
+        """The kind of all files that are kept, by their first bytes; of images whether one is in colour."""
+        kinds = list(self._usable(lambda file: kind_of(file, self.options.kind)))
+        preset = given.get("preset")
+        asked = self.options.kind or (PRESETS[preset].kind if preset in PRESETS else None)
+        kind = kind_of_all([(f, here) for _, f, here in kinds], self.loose, asked, self._kind_in)
+        gone = {file for file, _ in self.skipped}
+        self.files = [(number, file) for number, file, _ in kinds if file not in gone]
         if kind is None:
             raise InputError(self._none_left())
+        known = {file: here for _, file, here in kinds}
+        self.files = [(n, file) for n, file, _ in self._usable(lambda file: self._check_kind(kind, known[file], file))]
+        colours = []
+        if kind == "image":
+            heads = list(self._usable(lambda file: outline(file, kind=self.options.kind).nc))
+            self.files, colours = [(number, file) for number, file, _ in heads], [nc for *_, nc in heads]
+        if not self.files:
+            raise InputError(self._none_left())
         return kind, max(colours, default=None)
+
+    def _usable(self, look: Callable[[Path], Seen]) -> Iterator[tuple[int, Path, Seen]]:
+        """Every file with its number and what a look at it gives; where that is an InputError, it is skipped."""
+        for done, (number, file) in enumerate(self.files):
+            self._check()
+            self.told(done, len(self.files), f"first look at {shown(file)}")
+            try:
+                yield number, file, look(file)
+            except MixedError:
+                raise
+            except InputError as error:
+                self._skip(file, error)
+
+    def _kind_in(self, files: Sequence[Path]) -> Kind | None:
+        """Of the first that can be read; those before it are skipped."""
+        for file in files:
+            self._check()
+            try:
+                return self._read(file).kind
+            except InputError as error:
+                self._skip(file, error)
+        return None
+
+    def _check_kind(self, kind: Kind, here: Kind | None, file: Path) -> None:
+        """MixedError for a file of another kind that was named, InputError for others."""
+        if file in self.loose:
+            check_loose(kind, here or kind)
+        else:
+            check_kind(kind, here or kind, file)
 
     def _read(self, file: Path) -> Sample:
         rate = self.options.rate if suffix_of(file) in RATELESS else None
@@ -184,7 +215,7 @@ class _Search:
         self._check()
         try:
             sample = self._read(file)
-            check_kind(self.kind, sample.kind, file)
+            self._check_kind(self.kind, sample.kind, file)
             seen, prepared, lost = self._prepared(sample)
             watched = self.watched or Watched(self.settings, prepared, seen.grid.rate, self.query.units)
             watched.extractor.check_input(prepared.styles[0], "it")
@@ -206,8 +237,20 @@ class _Search:
         if self.query.inside:
             values.keep(watched.receptive.inside(values.size, seen.shape))
         reach = watched.receptive.reach(values.size)
-        for row in range(len(watched.units)):
-            self._take(values, row, reach, _Origin(number, file, sample, seen, prepared))
+        origin = _Origin(number, file, sample, seen, prepared)
+        if sum([self._take(values, row, reach, origin) for row in range(len(watched.units))]):
+            self._describe(origin)
+
+    def _describe(self, origin: _Origin) -> None:
+        """What the file was when it was read; it may be gone when the search ends."""
+        turn = getattr(origin.sample.source, "orientation", 1)
+        more: dict[str, Any] = {"input": origin.number, **({} if turn == 1 else {"orientation": turn})}
+        try:
+            self.described[origin.number] = described(origin.file, **more)
+        except (InputError, OSError):
+            self.notes[f"{shown(origin.file)} went away while it was read: it has no checksum"] += 1
+            unknown: dict[str, Any] = {"name": shown(origin.file), "sha256": None, "bytes": None, "companions": []}
+            self.described[origin.number] = {**more, **unknown}
 
     def _check(self) -> None:
         if self.should_stop():
@@ -250,12 +293,15 @@ class _Search:
         self.low = np.minimum(self.low, low) if self.low.size else low
         self.high = np.maximum(self.high, high) if self.high.size else high
 
-    def _take(self, values: ActivationMap, row: int, reach: Sequence[int], origin: _Origin) -> None:
-        best = self.best[values.units[row]]
-        for count, peak in enumerate(values.peaks(row, reach)):
+    def _take(self, values: ActivationMap, row: int, reach: Sequence[int], origin: _Origin) -> int:
+        """How many patches of it are among the best so far, of the unit in this row."""
+        best, count = self.best[values.units[row]], 0
+        for peak in values.peaks(row, reach):
             if count == (self.query.per_file or self.query.top) or not best.wants(peak.activation):
-                return
+                break
             best.add(peak.activation, self._patch(peak, origin))
+            count += 1
+        return count
 
     def _patch(self, peak: Peak, origin: _Origin) -> Patch:
         assert self.watched is not None
@@ -272,6 +318,7 @@ class _Search:
             seen.grid,
             origin.sample.shape,
             origin.sample.grid,
+            origin.sample.units,
             view(seen, field, edge),
             origin.prepared.scaling,
         )
@@ -281,6 +328,7 @@ class _Search:
         if self.watched is None or self.first is None:
             raise InputError(self._none_left())
         patches = {unit: best.items for unit, best in self.best.items()}
+        used = {patch.input for several in patches.values() for patch in several}
         silent = [unit for unit, several in patches.items() if not several]
         if silent:
             self.notes[f"units without a response to any input: {', '.join(map(str, silent))}"] += 1
@@ -292,6 +340,7 @@ class _Search:
             self.watched,
             patches,
             self.inputs,
+            {number: file for number, file in self.described.items() if number in used},
             self.skipped,
             notes,
             low,

@@ -1,6 +1,7 @@
 """nst-nd patches as a command: what it prints, writes and refuses."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -61,6 +62,23 @@ def test_what_cannot_be_used_is_named_and_left_out(cli, photos):
     assert not (photos / "other.png").exists()
 
 
+def test_a_table_among_photos_is_left_out(cli, photos):
+    (photos / "photos/0_labels.csv").write_text("file,label\na.png,1\n")
+    shutil.copy("s.png", "photos/c.png")
+    (photos / os.fsdecode(b"photos/\xff\x1b[1m.csv")).write_text("file,label\n")
+    ran = cli("patches", "photos", *QUICK, "-o", "fig.png")
+    assert ran.status == 5
+    assert "warning: 0_labels.csv is left out: is of kind ecg, the others of kind image" in ran.err
+    assert "warning: \\udcff\\u001b[1m.csv is left out" in ran.err
+    record = json.loads((photos / "fig.png.json").read_text())
+    assert (record["kind"], record["inputs"], len(record["skipped"])) == ("image", 5, 2)
+    ran = cli("patches", "photos", *QUICK, "-o", "other.png", "--strict")
+    assert (ran.status, "error: 0_labels.csv: is of kind ecg" in ran.err) == (3, True)
+    ran = cli("patches", "photos", "photos/0_labels.csv", *QUICK, "-o", "other.png")
+    assert ran.status == 3  # it decides, and is no ECG
+    assert "no input can be used" in ran.err
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -72,7 +90,7 @@ def test_what_cannot_be_used_is_named_and_left_out(cli, photos):
         (("photos", "--layer", "relu2", *NETWORK, "--units", "0-4", "-o", "f.png"), 2, "got 4; layer relu2 has 4"),
         (("photos", *QUICK, "--units", "x", "-o", "f.png"), 2, "allowed: 3, or 0-8, or 0-8,12"),
         (("photos", *QUICK, "--top", "0", "-o", "f.png"), 2, "--top"),
-        (("photos", "s.wav", *QUICK, "-o", "f.png"), 3, "s.wav is of kind audio"),
+        (("photos/a.png", "s.wav", *QUICK, "-o", "f.png"), 3, "s.wav is of kind audio"),
         (("empty", *QUICK, "-o", "f.png"), 3, "empty: no file in it that can be read"),
         (("gone.png", *QUICK, "-o", "f.png"), 3, "gone.png: no such file or folder"),
         (("photos", *QUICK, "-o", "f.bmp"), 2, "allowed: .png, .pdf, .svg"),

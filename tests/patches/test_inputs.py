@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nst_nd.errors import InputError
-from nst_nd.patches.inputs import MixedError, check_kind, collect, kind_of
+from nst_nd.patches.inputs import Inputs, MixedError, check_kind, collect, kind_of, kind_of_all
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 
@@ -32,15 +32,19 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_folders_patterns_and_names(folder):
-    found = [str(path) for path in collect(["other.png", "set", "set/*.png", "./other.png"])]
+    inputs = collect(["other.png", "set", "set/*.png", "./other.png"])
+    found = [str(path) for path in inputs.files]
+    assert inputs.loose == set(inputs.files[1:])
     assert found == ["other.png", "set/b.png", "set/deep/a.PNG", "set/deep/e.hea"]
-    assert [str(p) for p in collect(["set/**/*.PNG"])] == ["set/deep/a.PNG"]
-    assert [str(p) for p in collect(["."])] == [
+    assert [str(p) for p in collect(["set/**/*.PNG"]).files] == ["set/deep/a.PNG"]
+    assert [str(p) for p in collect(["."]).files] == [
         *("other.png", "series", "set/b.png", "set/deep/a.PNG", "set/deep/e.hea", "unnamed"),
     ]
     # a name is taken as it is, whatever its suffix
-    assert collect(["set/notes.txt"]) == [Path("set/notes.txt")]
-    assert collect(["set"], exclude=[Path("set/b.png")])[0] == Path("set/deep/a.PNG")
+    assert collect(["set/notes.txt"]) == Inputs([Path("set/notes.txt")], frozenset())
+    assert collect(["set"], exclude=[Path("set/b.png")]).files[0] == Path("set/deep/a.PNG")
+    # what is named as well as found is named
+    assert Path("set/b.png") not in collect(["set", "set/../set/b.png"]).loose
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,29 @@ def test_kinds(folder):
     check_kind("image", "image", Path("other.png"))
     with pytest.raises(MixedError, match=r"e\.hea is of kind ecg, those before it of kind image"):
         check_kind("image", "ecg", Path("set/deep/e.hea"))
+
+
+@pytest.mark.parametrize(
+    ("named", "loose", "given", "kind"),
+    [
+        ("", "eiii", None, "image"),  # the commonest
+        ("", "ei", None, "ecg"),  # the first of as many
+        ("", "eiii", "ecg", "ecg"),  # the given one, if there are any
+        ("", "ei", "volume", "ecg"),
+        ("", "e?", "volume", "volume"),
+        ("", "e???", None, "volume"),  # what has to be read counts as its first does
+        ("e", "iii", "image", "ecg"),  # what is named
+        ("?", "iii", "image", "volume"),
+        ("", "", None, None),
+    ],
+)
+def test_the_kind_of_all(named, loose, given, kind):
+    kinds = {"e": "ecg", "i": "image", "?": None}
+    files = [(Path(f"{n}"), kinds[letter]) for n, letter in enumerate(named + loose)]
+    found = {file for file, _ in files[len(named) :]}
+    assert kind_of_all(files, found, given, lambda unknown: "volume" if unknown else None) == kind
+
+
+def test_what_is_named_is_of_one_kind():
+    with pytest.raises(MixedError, match="b is of kind ecg, those before it of kind image"):
+        kind_of_all([(Path("a"), "image"), (Path("c"), None), (Path("b"), "ecg")], (), None, lambda _: None)

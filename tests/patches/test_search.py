@@ -1,8 +1,7 @@
 """Patches are the right ones: cut from the file by what the JSON says, they give the activation again."""
 
 import json
-import tracemalloc
-import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,54 +10,21 @@ import pytest
 import soundfile
 import torch
 from patch_alone import alone
-from patch_helpers import clicks, pattern, planted
+from patch_helpers import clicks, detector, pattern, planted
 from PIL import Image
 from torch import nn
 
 from nst_nd import load, module_extractor
-from nst_nd.domains import PRESETS
 from nst_nd.domains.networks import Network
-from nst_nd.errors import ConfigError, DecodeError, InputError, Interrupted
+from nst_nd.errors import ConfigError, InputError, Interrupted
+from nst_nd.features.extractor import ChainStage
 from nst_nd.patches import network
-from nst_nd.patches import search as part
 from nst_nd.patches.record import record_of
 from nst_nd.patches.search import Query, search
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
+DEEPER = ("conv1_1", "pool1", "pool2")
 RANDOM = {"extractor": {"name": "random", "widths": (3, 5), "channels": (6, 5)}}
-
-
-def photo(name, path, step=1, box=(slice(None), slice(None))):
-    skimage = pytest.importorskip("skimage.data")
-    Image.fromarray(getattr(skimage, name)()[box][::step, ::step]).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory):
-    """Colour and gray, of different sizes."""
-    folder = tmp_path_factory.mktemp("photographs")
-    crop = (slice(20, 180), slice(40, 230))
-    return [photo(name, folder / f"{name}.png", 1, crop) for name in ("astronaut", "chelsea", "brick")]
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("volumes")
-    rng = np.random.default_rng(0)
-    for n, size in enumerate([(30, 28, 17), (21, 33, 19)]):
-        data = np.cumsum(rng.normal(100, 30, size), axis=n).astype(np.float32)
-        nibabel.save(nibabel.Nifti1Image(data, np.diag([1.5, 1.5, 2.0, 1.0])), folder / f"v{n}.nii")
-    return [folder / "v0.nii", folder / "v1.nii"]
-
-
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sounds")
-    for n in range(2):
-        noise = np.cumsum(np.random.default_rng(n).normal(0, 0.01, (3000 + 500 * n, 2)), axis=0)
-        soundfile.write(folder / f"s{n}.wav", np.clip(noise - noise.mean(0), -0.9, 0.9), 8000, subtype="FLOAT")
-    return [folder / "s0.wav", folder / "s1.wav"]
 
 
 CASES = [
@@ -67,26 +33,31 @@ CASES = [
     ("volumes", RANDOM, "relu2"),
     ("sounds", RANDOM, "relu2"),
     ("sounds", {"extractor": {"name": "vgg19"}, "padding": "reflect"}, "relu3_1"),
+    ("ecgs", RANDOM, "relu2"),
 ]
 
 
-@pytest.mark.parametrize(("inputs", "settings", "layer"), CASES)
-def test_a_patch_alone_gives_its_activation(inputs, settings, layer, request):
+@pytest.mark.parametrize(
+    ("inputs", "settings", "layer", "inside"), [*((*case, case[0] != "volumes") for case in CASES), (*CASES[2], True)]
+)
+def test_a_patch_alone_gives_its_activation(inputs, settings, layer, inside, request):
+    """From the file's own values by what the JSON says. inside: some of the fields must be whole."""
     files = request.getfixturevalue(inputs)
-    found = search(files, settings, Query(layer, (0, 1, 3), top=6))
+    found = search(files, settings, Query(layer, (0, 1, 3), top=6, inside=inside and inputs == "volumes"))
     record = json.loads(json.dumps(record_of(found, 0.0)))
-    domain, count = PRESETS[record["preset"]], 0
+    unclipped = count = 0
     for entry in record["units"]:
         assert 1 <= len(entry["patches"]) <= 6
         for patch in entry["patches"]:
             sample = load(files[patch["input"]])
-            if sample.nc != found.first.nc:  # gray among colours
-                sample = sample.replace(data=np.repeat(sample.data, 3, axis=0), channels=())
-            x = domain.prepare(None, [sample], found.settings).styles[0]
-            cut = x[(slice(None), slice(None), *(slice(a, b) for a, b in patch["box"]))]
-            again = alone(found.watched.plain, cut, patch["box"], sample.shape, patch["position"])
-            largest = max(abs(patch["activation"]), float(again.abs().max()))
-            assert float(again[patch["unit"]]) == pytest.approx(patch["activation"], abs=1e-5 * largest)
+            cut = sample.data[(slice(None), *(slice(a, b) for a, b in patch["box"]))]  # in the file's unit
+            assert patch["scaling"]["unit"] == sample.units
+            gain, offset = (np.reshape(patch["scaling"][k], (-1, *(1,) * (cut.ndim - 1))) for k in ("gain", "offset"))
+            x = torch.from_numpy(((cut - offset) * gain).astype(np.float32))[None]  # gray among colours: three times
+            again = alone(found.watched.plain, x, patch["box"], sample.shape, patch["position"])
+            # of its own value, not of the largest unit's: float32 rounding is some 1e-6 of it
+            np.testing.assert_allclose(float(again[patch["unit"]]), patch["activation"], rtol=1e-5)
+            unclipped += not patch["clipped"]
             assert patch["layer"] == found.watched.layer
             assert patch["clipped"] == (patch["box"] != patch["field"])
             unit = sample.grid.unit
@@ -95,6 +66,7 @@ def test_a_patch_alone_gives_its_activation(inputs, settings, layer, request):
             ]
             count += 1
     assert count >= 6
+    assert unclipped or not inside
 
 
 @pytest.mark.parametrize(("inputs", "settings", "layer"), CASES[:3] + CASES[3:4])
@@ -206,53 +178,52 @@ def test_gaps_are_no_response(tmp_path):
         assert not any(800 <= patch.position[0] < 900 for patch in patches)
 
 
-def test_memory_does_not_grow_with_the_number_of_inputs(monkeypatch, tmp_path):
-    files = []
-    for n in range(12):
-        data = np.random.default_rng(n).normal(100, 30, (48, 48, 40)).astype(np.float32)
-        nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / f"{n}.nii")
-        files.append(tmp_path / f"{n}.nii")
-    alive, most = [], []
-    read = part.load
-
-    def reading(*words, **options):
-        sample = read(*words, **options)
-        alive.append(weakref.ref(sample.data))
-        most.append(sum(ref() is not None for ref in alive))
-        return sample
-
-    monkeypatch.setattr(part, "load", reading)
-    small = {"extractor": {"name": "random", "widths": (3,), "channels": (4, 4)}}
-    search(files[:1], small, Query("relu1", (0,)))  # what is imported once
-    peaks = []
-    for count in (2, 12):
-        tracemalloc.start()
-        search(files[:count], small, Query("relu1", (0,)))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert max(most) == 1
-    assert peaks[1] < peaks[0] + 300_000  # less than one of the files
+def test_activations_that_are_not_finite_are_named(monkeypatch, tmp_path):
+    plain = detector(1, 2)
+    (layer,) = plain.stages[0].layers
+    huge = replace(layer, weight=layer.weight * 2e35)  # what is strong is beyond float32
+    extractor = replace(plain, stages=(ChainStage((huge,)),))
+    monkeypatch.setattr(network, "build_networks", lambda *_, **__: [Network("", extractor, {}, {"answer": 1.0})])
+    planted(tmp_path / "strong.png", [(20, 20)], [0.48])
+    planted(tmp_path / "weak.png", [(20, 20)], [0.1])
+    found = search([tmp_path / "strong.png", tmp_path / "weak.png"], {}, Query("answer", (0,), top=1))
+    assert [path.name for path, _ in found.skipped] == ["strong.png"]
+    assert found.skipped[0][1].startswith("activations of it are not finite")
+    assert found.patches[0][0].position == (20, 20)
+    with pytest.raises(InputError, match=r"strong\.png: activations of it are not finite"):
+        search([tmp_path / "strong.png"], {}, Query("answer", (0,)))
 
 
-def test_files_that_cannot_be_used_are_named(photographs, tmp_path):
-    (tmp_path / "broken.png").write_bytes(photographs[0].read_bytes()[:500])
-    Image.fromarray(np.full((50, 50), 7, np.uint8)).save(tmp_path / "flat.png")
-    Image.fromarray(np.arange(9, dtype=np.uint8).reshape(3, 3)).save(tmp_path / "small.png")
-    bad = [tmp_path / name for name in ("broken.png", "flat.png", "small.png")]
-    files = [bad[0], photographs[0], *bad[1:], photographs[1]]
-    found = search(files, {}, Query("relu3_1", (0,)))
-    assert [path.name for path, _ in found.skipped] == ["broken.png", "flat.png", "small.png"]
-    reasons = [reason for _, reason in found.skipped]
-    assert "broken or truncated" in reasons[0] or "truncated" in reasons[0]
-    assert "is constant" in reasons[1]
-    assert "needs at least" in reasons[2]
-    assert {p.input for p in found.patches[0]} <= {1, 4}
-    alone_found = search([photographs[0], photographs[1]], {}, Query("relu3_1", (0,)))
-    assert [p.position for p in found.patches[0]] == [p.position for p in alone_found.patches[0]]
-    with pytest.raises(DecodeError, match=r"^broken\.png"):
-        search(files, {}, Query("relu3_1", (0,), strict=True))
-    with pytest.raises(InputError, match=r"no input can be used: broken\.png: .*\(and 2 more\)"):
-        search(bad, {}, Query("relu3_1", (0,)))
+def test_vgg19_begins_with_edges_and_colours(tmp_path):
+    """Patches of filters for edges look like them, of filters for colours have the colour; deeper ones see more."""
+    photos = []
+    for name in ("cat", "tissue"):
+        with Image.open(SAMPLES / f"{name}.png") as whole:
+            whole.convert("RGB").crop((60, 60, 220, 220)).save(tmp_path / f"{name}.png")
+        photos.append(tmp_path / f"{name}.png")
+    found = search(photos, {}, Query("conv1_1", tuple(range(64)), top=3, inside=True))
+    (first,) = (layer for stage in found.watched.plain.stages for layer in stage.layers)
+    every = np.concatenate([load(photo).data.reshape(3, -1) for photo in photos], axis=1)
+    edges = colours = 0
+    for unit, patches in found.patches.items():
+        weight = first.weight[unit].numpy()
+        gray, flat = (np.linalg.norm(weight.mean(a, keepdims=True) + 0 * weight) for a in (0, (1, 2)))
+        whole = np.linalg.norm(weight)
+        if abs(weight.sum()) > 0.3 * whole:
+            continue  # of brightness
+        for patch in patches:
+            seen = np.moveaxis(patch.view[0], -1, 0)
+            contrast = seen - seen.mean()
+            if gray > 0.9 * whole:
+                edges += 1
+                assert (weight * contrast).sum() > 0.5 * whole * np.linalg.norm(contrast)
+            if flat > 0.9 * whole:
+                colours += 1
+                direction = weight.sum((1, 2))
+                assert direction @ seen.mean((1, 2)) > np.percentile(direction @ every, 90)
+    assert min(edges, colours) >= 6
+    sides = [search(photos[:1], {}, Query(layer, (0,), top=1)).watched.receptive.extent[0] for layer in DEEPER]
+    assert sides == [3, 6, 16]
 
 
 def test_what_is_refused(photographs, sounds):
@@ -278,3 +249,5 @@ def test_what_is_refused(photographs, sounds):
     ):
         with pytest.raises(ConfigError, match="allowed"):
             Query("relu1_1", **wrong)
+    with pytest.raises(ConfigError, match=r"64 units x 100 patches is too large; allowed for 64 units: top up to 46,"):
+        search(photographs, {}, Query("relu1_1", tuple(range(64)), top=100))
