@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 # inches
-CELL, TRACE_WIDTH, GAP, CAPTION, LEFT, TOP, FOOT = 1.0, 1.5, 0.06, 0.27, 0.62, 0.62, 0.12
+CELL, TRACE_WIDTH, GAP, CAPTION, LEFT, TOP, FOOT = 1.0, 1.5, 0.06, 0.27, 0.62, 0.74, 0.12
 TICKS = 0.34
 INK, FAINT, BEYOND, HATCH = "#1a1a1a", "#666666", "#e4e4e4", "#c4c4c4"
 LINE = "#33658a"
@@ -121,7 +121,8 @@ def figure_of(found: Found) -> Figure:
     sheet = _Sheet(TRACE_WIDTH if traces else CELL, planes, columns, len(rows), bool(found.synthetic), traces)
     figure = Figure(figsize=(sheet.width, sheet.height))
     _words(figure, sheet, 0.12, sheet.height - 0.24, _title(found), 9)
-    _words(figure, sheet, 0.12, sheet.height - 0.42, _subtitle(found), 6.5, FAINT)
+    for line, words in enumerate(_subtitle(found)):
+        _words(figure, sheet, 0.12, sheet.height - 0.42 - 0.13 * line, words, 6.5, FAINT)
     draw = _drawer(found)
     for row, (unit, cells) in enumerate(rows.items()):
         middle = sheet.top(row) - planes * (CELL + GAP) / 2
@@ -200,13 +201,16 @@ def _title(found: Found) -> str:
     return f"{drawable(found.watched.layer)} of {label}: what excites its units most"
 
 
-def _subtitle(found: Found) -> str:
+def _subtitle(found: Found) -> list[str]:
+    """Two lines, each as short as the narrowest sheet."""
     used = found.inputs - len(found.skipped)
     clipped = any(patch.clipped for several in found.patches.values() for patch in several)
-    beyond = "; * reaches beyond the signal, hatched" if clipped else ""
+    more = ["* reaches beyond the signal, hatched"] if clipped else []
     inputs = f"{used} input{'s' * (used != 1)}"
-    channels = f"; {_channels_words(found.first.nc)}" if found.kind == "image" and found.first.nc not in (1, 3) else ""
-    return f"receptive field {field_words(found)}; {inputs}; the larger number is the activation{beyond}{channels}"
+    if found.kind == "image" and found.first.nc not in (1, 3):
+        more.append(_channels_words(found.first.nc))
+    head = f"receptive field {field_words(found)}; {inputs}; the larger number is the activation"
+    return [head, "; ".join(more)]
 
 
 def _channels_shown(nc: int) -> int:

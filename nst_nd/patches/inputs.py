@@ -56,7 +56,7 @@ def collect(names: Sequence[str], exclude: Sequence[Path] = ()) -> Inputs:
             raise InputError(f"{name}: no file in it that can be read; known: {known}, and folders of DICOM slices")
         for file in here:
             found.setdefault(file.resolve(), file)
-        if path.is_file():
+        if here == [path]:  # a file, or a folder that is one series of slices and nothing else
             named.add(path.resolve())
     return Inputs(list(found.values()), frozenset(file for whole, file in found.items() if whole not in named))
 

@@ -104,10 +104,7 @@ def _unit(found: Found, unit: int) -> dict[str, Any]:
 
 
 def _patch(found: Found, unit: int, patch: Patch) -> dict[str, Any]:
-    """box: within the file's samples, the first and the one after the last of each axis. field: beyond its ends too.
-
-    scaling: model units are (value - offset) * gain, for each channel that the network sees.
-    """
+    """box: within the file's samples, the first and the one after the last of each axis. field: beyond its ends too."""
     unit_word = patch.file_grid.unit
     ratio = [a / b for a, b in zip(patch.grid.spacing, patch.file_grid.spacing, strict=True)]
     seen = {"seen": {**_grid(patch.grid), "size": patch.size, "box": patch.box, "field": patch.field}}
@@ -125,10 +122,21 @@ def _patch(found: Found, unit: int, patch: Patch) -> dict[str, Any]:
         f"centre_{unit_word}": [
             (span.start + span.stop) / 2 * step for span, step in zip(patch.field, patch.grid.spacing, strict=True)
         ],
-        "scaling": {"unit": patch.units, "gain": patch.scaling.gain.tolist(), "offset": patch.scaling.offset.tolist()},
+        "scaling": _scaling(found, patch),
         **_world(patch),
         **(seen if patch.resampled else {}),
     }
+
+
+def _scaling(found: Found, patch: Patch) -> dict[str, Any]:
+    """Model units are (value - offset) * gain, for each channel that the network sees.
+
+    detail: with a region, the network sees of these only what is finer than lock_mm, and 0 outside of the region.
+    """
+    region, lock = found.settings.region, found.settings.lock_mm
+    detail = {} if region is None else {"detail": {"region": region, "lock_mm": lock}}
+    gain, offset = patch.scaling.gain.tolist(), patch.scaling.offset.tolist()
+    return {"unit": patch.units, "gain": gain, "offset": offset, **detail}
 
 
 def _world(patch: Patch) -> dict[str, Any]:

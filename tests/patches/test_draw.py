@@ -139,6 +139,17 @@ def test_images_of_other_numbers_of_channels(nc, shown, said, detecting, tmp_pat
     assert said in " ".join(words(figure))
 
 
+def test_the_words_on_top_fit(tmp_path, detecting):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0.2, 0.8, (2, 6, 6)).astype(np.float32))
+    found = search([tmp_path / "a.npy"], {}, Query("answer", (0,), top=1), ReadOptions(kind="image"))
+    patch = replace(found.patches[0][0], field=(Span(-1, 4), Span(-1, 4)))
+    figure = draw.figure_of(replace(found, patches={0: [patch]}))
+    assert "* reaches beyond the signal, hatched; shown: channel 1 of 2" in words(figure)
+    figure.canvas.draw()
+    width = figure.bbox.width
+    assert all(text.get_window_extent().x1 < width for text in figure.texts)
+
+
 def test_captions_and_the_axis_begin_with_the_field(detecting, tmp_path):
     data = 0.001 * np.random.default_rng(0).standard_normal(120)
     data[:4] += 0.5 * pattern(1)[1:]  # as if it began one sample before the sound

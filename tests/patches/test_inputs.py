@@ -43,7 +43,9 @@ def test_folders_patterns_and_names(folder):
     # a name is taken as it is, whatever its suffix
     assert collect(["set/notes.txt"]) == Inputs([Path("set/notes.txt")], frozenset())
     assert collect(["set"], exclude=[Path("set/b.png")]).files[0] == Path("set/deep/a.PNG")
-    # what is named as well as found is named
+    # what is named as well as found is named, and a folder of slices is
+    assert not collect(["series"]).loose
+    assert collect(["."]).loose >= {Path("series"), Path("other.png")}
     assert Path("set/b.png") not in collect(["set", "set/../set/b.png"]).loose
 
 

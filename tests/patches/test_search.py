@@ -79,6 +79,15 @@ def test_tiles_change_nothing(inputs, settings, layer, request):
             assert one.activation == pytest.approx(other.activation, rel=1e-4)
 
 
+def test_what_a_region_takes_away_is_said(tmp_path):
+    data = np.random.default_rng(0).normal(100, 10, (20, 20, 20)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "v.nii")
+    settings = {**RANDOM, "region": (20.0, 180.0), "lock_mm": 3.0}
+    found = search([tmp_path / "v.nii"], settings, Query("relu1", (0,), top=1))
+    (patch,) = record_of(found, 0.0)["units"][0]["patches"]
+    assert patch["scaling"]["detail"] == {"region": [20.0, 180.0], "lock_mm": 3.0}
+
+
 def test_no_two_fields_of_one_file_overlap(photographs):
     found = search(photographs, {}, Query("relu2_2", top=25))
     for patches in found.patches.values():
