@@ -177,7 +177,7 @@ def _row(job: _Job, columns: Sequence[str]) -> dict[str, Any]:
         "state": record.state,
         "error": visible(record.error),
         "warnings": [visible(warning) for warning in record.warnings],
-        "seconds": None if record.seconds is None else round(record.seconds, 2),
+        "seconds": _seconds(record.seconds),
         "memory": record.peak_memory,
         "attempts": record.attempts,
         "picture": job.thumbnail,
@@ -187,8 +187,13 @@ def _row(job: _Job, columns: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _seconds(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 2)
+
+
 def _short(value: float | None) -> float | str | None:
-    """JSON has no word for what is infinite."""
+    """JSON has no word for what is infinite, as the largest floats are once they are rounded."""
     if value is None:
         return None
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else str(value)
+    rounded = float(f"{value:.{_DIGITS}g}")
+    return rounded if math.isfinite(rounded) else str(rounded)

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.report.text import visible
@@ -17,12 +17,18 @@ from nst_nd.sidecar import shown, sidecar_of
 
 # a sidecar of 100,000 steps has about 20 MB
 MOST_BYTES = 256 << 20
+# beyond it whole numbers are nobody's seeds and sizes, and overflow where they are divided or become floats
+MOST_WHOLE = 2**64
+# of lists and tables inside of each other in the settings
+MOST_LEVELS = 32
 # a number, a word that stands for one ("inf"), or nothing
 Value = float | str | None
+Whole = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # JSON has no NaN and no infinity: to_text writes null and words
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class RecordedFile(_Part):
@@ -30,17 +36,17 @@ class RecordedFile(_Part):
 
     name: str
     sha256: str
-    bytes: int
+    bytes: Whole
     role: str = "result"
     companions: tuple[RecordedFile, ...] = ()
-    files: int | None = None
+    files: Whole | None = None
 
 
 class AskedStyle(_Part):
     """Of each style, in their order."""
 
     weight: float = 1.0
-    labels: tuple[int, ...] = ()
+    labels: tuple[Whole, ...] = ()
     mask: bool = False
 
 
@@ -48,7 +54,7 @@ class Asked(_Part):
     """Keys of the job that are neither settings nor files."""
 
     style: tuple[AskedStyle, ...] = ()
-    size: tuple[int, ...] | None = None
+    size: tuple[Whole, ...] | None = None
     duration: float | None = None
     kind: Kind | None = None
     rate: float | None = None
@@ -90,9 +96,9 @@ class Sidecar(_Part):
     kind: Kind
     inputs: tuple[RecordedFile, ...]
     output: RecordedFile
-    shape: tuple[int, ...]
+    shape: tuple[Whole, ...]
     settings: dict[str, Any]
-    seed: int
+    seed: Whole
     steps: Steps
     caution: str = ""
     versions: dict[str, str | None] = Field(default_factory=dict)
@@ -101,12 +107,22 @@ class Sidecar(_Part):
     networks: tuple[str, ...] = ()
     device: str = ""
     device_name: str | None = None
-    threads: int | None = None
-    seconds: float | None = None
-    peak_memory_bytes: int | None = None
+    threads: Whole | None = None
+    seconds: float | None = Field(default=None, ge=0, le=MOST_WHOLE)
+    peak_memory_bytes: Whole | None = None
     metrics: dict[str, Value] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @field_validator("settings")
+    @classmethod
+    def _bounded(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        _check_numbers(settings, MOST_LEVELS)
+        return settings
+
+    def without_steps(self) -> Sidecar:
+        """All the rest: of many jobs, the rows of the steps are what takes memory."""
+        return self.model_copy(update={"steps": Steps()})
 
     @property
     def preset(self) -> str:
@@ -119,6 +135,19 @@ class Sidecar(_Part):
         limits = self.settings.get("limits")
         items = limits.items() if isinstance(limits, dict) else ()
         return {str(k): float(v) for k, v in items if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _check_numbers(value: Any, levels: int) -> None:
+    """ValueError unless every number inside is finite and bounded."""
+    if levels == 0:
+        raise ValueError(f"more than {MOST_LEVELS} lists or tables inside of each other")
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_numbers(item, levels - 1)
+    if isinstance(value, int) and abs(value) > MOST_WHOLE:
+        raise ValueError("a whole number of more than 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is not finite")
 
 
 def read_sidecar(output: Path) -> Sidecar:
@@ -142,8 +171,8 @@ def read_sidecar(output: Path) -> Sidecar:
 
 
 def number(value: Value) -> float:
-    """As a float; "inf" as infinity, nothing and other words as NaN."""
+    """As a float; "inf" as infinity, nothing, other words and what no float holds as NaN."""
     try:
         return math.nan if value is None else float(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):  # a batch's manifest is not checked
         return math.nan

@@ -11,6 +11,8 @@ from conftest import QUICK
 from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan, write_record
 
 import nst_nd
+from nst_nd.batch.manifest import opened
+from nst_nd.batch.records import Record
 from nst_nd.report.inputs import find, same
 from nst_nd.report.job_report import Sources, job_report, report_of
 from nst_nd.report.record import read_sidecar
@@ -33,6 +35,11 @@ def page_of(output, **options):
     """The text of its report."""
     written = job_report(output, report_of(output), overwrite=True, **options)
     return written.path.read_text(encoding="utf-8"), written
+
+
+def rows_of(page):
+    """What the table of a batch's report is made of."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
 
 
 def test_the_job_file_of_a_report_gives_the_same_bytes(here, cli):
@@ -173,8 +180,7 @@ def test_a_batch_lists_every_job_failures_first_and_marks_what_is_odd(tmp_path, 
     (folder / "job0003.png.report.html").touch()
     ran = cli("report", folder)
     assert ran.status == 0
-    text = (folder / "report.html").read_text()
-    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    text, data = (folder / "report.html").read_text(), rows_of(folder / "report.html")
     rows = data["rows"]
     assert len(rows) == 21
     assert [row["name"] for row in rows[:2]] == ["bad.png", "job0004.png"]
@@ -188,6 +194,35 @@ def test_a_batch_lists_every_job_failures_first_and_marks_what_is_odd(tmp_path, 
     assert cli("report", folder).status == 2
     assert cli("report", folder, "--overwrite", "--no-thumbnails").status == 0
     assert "data:image/webp" not in (folder / "report.html").read_text()
+
+
+def test_a_job_whose_record_cannot_be_read_is_said_and_the_others_go_on(tmp_path, cli):
+    folder = batch_of(tmp_path / "b", 4)
+    zeros = "1" + "0" * 400
+    for place, (key, text) in enumerate([("seconds", "NaN"), ("settings", f'{{"limits": {{"x": {zeros}}}}}')]):
+        path = folder / f"job000{place}.png.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: "HERE"}).replace('"HERE"', text))
+        ran = cli("report", folder / f"job000{place}.png")
+        assert ran.status == 3
+        assert f"not a sidecar of nst-nd: {key}" in ran.err
+    assert cli("report", folder).status == 0
+    rows = {row["name"]: row for row in rows_of(folder / "report.html")["rows"]}
+    lacking = [name for name, row in rows.items() if row["warnings"]]
+    assert lacking == ["job0000.png", "job0001.png"]
+    assert "its sidecar is missing or cannot be read" in rows["job0000.png"]["warnings"][0]
+    assert [bool(rows[f"job000{i}.png"]["picture"]) for i in range(4)] == [False, False, True, True]
+
+
+def test_the_largest_numbers_of_a_manifest_are_shown(tmp_path, cli):
+    folder = batch_of(tmp_path / "b", 0)
+    found = [
+        Record("a.png", "failed", started=0.0, ended=1.7976931348623157e308, metrics={"x": 1.7976931348623157e308}),
+        Record("b.png", "failed", started=-1e308, ended=1e308, metrics={"x": 10**400}),
+    ]
+    with opened(folder / ".nst-nd") as manifest:
+        manifest.put(found)
+    assert cli("report", folder).status == 0
+    assert [row["values"] for row in rows_of(folder / "report.html")["rows"]] == [["inf"], [None]]
 
 
 def test_nothing_of_a_patient_is_on_the_page_of_a_series(here, cli):

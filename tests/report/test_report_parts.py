@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 import math
 
 import nibabel
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from report_files import scan, sound
+from report_files import finished, scan, sound
 
 from nst_nd.domains import PRESETS
 from nst_nd.domains.metrics import names
 from nst_nd.errors import DecodeError, InputError
 from nst_nd.report import page
 from nst_nd.report.convergence import HIGH, TOP, charts
+from nst_nd.report.job_report import job_report
 from nst_nd.report.judgement import base_of, explanations, judged
 from nst_nd.report.outliers import MOST, far, robust_z
 from nst_nd.report.pictures import diverging, image_of, largest_change, stored
@@ -25,6 +27,7 @@ from nst_nd.report.sounds import MOST_SECONDS, player
 from nst_nd.report.text import visible, visible_in, visible_lines
 from nst_nd.report.volumes import block_means, factors_for, preview, slices_of
 from nst_nd.sample import Grid, Sample
+from nst_nd.sidecar import sidecar_of
 
 
 def picture(uri):
@@ -265,6 +268,50 @@ def test_what_is_no_sidecar_is_refused(tmp_path, text):
     (tmp_path / "o.png.json").write_text(text)
     with pytest.raises(DecodeError, match=r"o\.png\.json: not a sidecar"):
         read_sidecar(tmp_path / "o.png")
+
+
+ZEROS = "1" + "0" * 400
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("seconds", "NaN"),
+        ("seconds", "Infinity"),
+        ("seconds", "1e999"),
+        ("seconds", "-1"),
+        ("peak_memory_bytes", ZEROS),
+        ("shape", f"[{ZEROS}]"),
+        ("metrics", f'{{"ssim": {ZEROS}}}'),
+        ("metrics", '{"ssim": NaN}'),
+        ("steps", '{"columns": ["iteration", "scale", "a"], "rows": [[1, 0, Infinity]]}'),
+        ("settings", f'{{"limits": {{"x": {ZEROS}}}}}'),
+        ("settings", f'{{"window": [0, {ZEROS}]}}'),
+        ("settings", '{"window": [0, -Infinity]}'),
+        ("settings", '{"deep": ' + "[" * 300 + "]" * 300 + "}"),
+    ],
+)
+def test_numbers_that_nothing_can_be_made_of_are_refused(tmp_path, key, text):
+    marked = json.dumps({**record().model_dump(), key: "HERE"}).replace('"HERE"', text)
+    (tmp_path / "o.png.json").write_text(marked)
+    with pytest.raises(DecodeError, match=rf"o\.png\.json: not a sidecar of nst-nd: {key}"):
+        read_sidecar(tmp_path / "o.png")
+
+
+def test_numbers_at_the_bounds_are_shown(tmp_path):
+    most = 2**64
+    output = finished(
+        tmp_path / "o",
+        "image",
+        seconds=float(most),
+        peak_memory_bytes=most,
+        seed=most,
+        metrics={"ssim": 1.7976931348623157e308, "psnr": "inf"},
+    )
+    settings = json.loads(sidecar_of(output).read_text())["settings"] | {"limits": {"ssim": most}}
+    record = json.loads(sidecar_of(output).read_text()) | {"settings": settings}
+    sidecar_of(output).write_text(json.dumps(record))
+    assert "seed 18446744073709551616" in job_report(output, tmp_path / "page.html").path.read_text()
 
 
 def test_rows_that_do_not_fit_their_columns_are_refused():
