@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nst_nd.drawing.picture import NAME_PT, Picture, Sheet
 from nst_nd.drawing.scale import even_limit, nice_length, reduced, window_limits, window_words
-from nst_nd.drawing.signal import Column, Signal, View, drawable
+from nst_nd.drawing.signal import Column, Signal, View, colours_of, drawable
 
 # inches: the square that an image fits into, when it is alone and beside others; margins; lines of words
 ALONE, BESIDE_OTHERS = 5.0, 3.0
@@ -87,11 +87,8 @@ def _show(axes: Axes, pixels: NDArray[Any], limits: tuple[float, float], colours
 
 def _colours(pixels: NDArray[np.float64], limits: tuple[float, float]) -> tuple[NDArray[np.float64], list[str]]:
     """[row, column] or [row, column, 3] in 0..1, and what had to be left out, in words."""
-    number, said = len(pixels), []
-    if number not in (1, 3):
-        # a second or a fourth channel is mostly opacity, of others nobody knows
-        kept = 3 if number > 3 else 1
-        pixels, said = pixels[:kept], [f"channels 1 to {kept} of {number}" if kept > 1 else f"channel 1 of {number}"]
+    kept, words = colours_of(len(pixels))
+    pixels, said = pixels[:kept], [words] if words else []
     finite = np.nan_to_num(pixels, nan=0.0, posinf=limits[1], neginf=limits[0])
     scaled = (finite - limits[0]) / (limits[1] - limits[0])
     if scaled.min() < -1e-6 or scaled.max() > 1.0 + 1e-6:

@@ -23,6 +23,8 @@ FOR = {
     "seconds": ("audio", "ecg"),
 }
 LONGEST_LABEL = 32
+# of an image, as it is drawn
+COLOURS = 3
 # text of unknown origin is shown as it is: no mathematics, no TeX
 AS_IT_IS: dict[str, Any] = {"parse_math": False, "usetex": False}
 
@@ -149,3 +151,13 @@ def drawable(text: str) -> str:
 
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(c if ord(c) in known else "?" for c in label(text))
+
+
+def colours_of(number: int) -> tuple[int, str]:
+    """How many of an image's channels are drawn, 1 as gray or 3 as colours, and words where they are not all.
+
+    A second or a fourth channel is mostly opacity, which no Sample has among its data; of others nobody knows.
+    """
+    kept = COLOURS if number >= COLOURS else 1
+    said = f"channels 1 to {kept} of {number}" if kept > 1 else f"channel 1 of {number}"
+    return kept, said if kept < number else ""

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nst_nd.drawing.signal import colours_of
 from nst_nd.sample import Sample
 
 # longer side of what is shown of an image, and when it is stored with losses
 MOST_SIDE, MOST_PIXELS = 1600, 700_000
 THUMBNAIL = 96
-# that a picture can have
-MOST_CHANNELS = 4
 # of a difference: what is beyond is shown as this, and so many steps of colour on each side
 LARGEST_SHARE, STEPS = 0.995, 31
 # of a difference, from below through no change to above
@@ -77,9 +76,9 @@ def stored(picture: Image.Image) -> tuple[str, str]:
 
 
 def image_of(sample: Sample) -> Image.Image:
-    """Of an image [C, height, width] in 0..1: gray, gray with alpha, RGB or RGBA; of other channels the first."""
-    data = sample.data if sample.nc <= MOST_CHANNELS else sample.data[:1]
-    values = np.clip(np.rint(data * 255.0), 0, 255).astype(np.uint8)
+    """Of an image [C, height, width] in 0..1: gray or RGB, of the channels that `colours_of` keeps."""
+    kept, _ = colours_of(sample.nc)
+    values = np.clip(np.rint(sample.data[:kept] * 255.0), 0, 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)))
 
 
@@ -115,6 +114,6 @@ def _palette() -> Bytes:
 
 def thumbnail(picture: Image.Image) -> str:
     """A small one, with losses, as a data URI."""
-    small = picture.convert("RGBA" if picture.mode in ("LA", "RGBA", "P") else "RGB")
+    small = picture.convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     return webp(small, 70)

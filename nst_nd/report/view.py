@@ -9,10 +9,11 @@ from typing import Any
 
 from PIL import Image
 
+from nst_nd.drawing.signal import colours_of
 from nst_nd.errors import NstError
 from nst_nd.io import load, suffix_of
 from nst_nd.report.papers import paper_panels
-from nst_nd.report.pictures import MOST_CHANNELS, Panel, Role, diverging, image_of, largest_change, stored
+from nst_nd.report.pictures import Panel, Role, diverging, image_of, largest_change, stored
 from nst_nd.report.record import Sidecar
 from nst_nd.report.sounds import sound_panels
 from nst_nd.report.text import visible
@@ -88,7 +89,7 @@ def _image(samples: Mapping[Role, Sample], record: Sidecar) -> dict[str, Any]:
         size = f"{picture.width} × {picture.height} pixels"
         said = "; ".join(part for part in (words.get(role, size), said) if part)
         panels.append(Panel(role, (uri,), picture.size, f"{role}: the image, {size}", said))
-    many = [f"{role}: the first of {s.nc} channels is shown" for role, s in samples.items() if s.nc > MOST_CHANNELS]
+    many = [f"{role}: shown: {said}" for role, s in samples.items() if (said := colours_of(s.nc)[1])]
     return {"panels": tuple(panels), "said": tuple(many)}
 
 

@@ -2,12 +2,15 @@
 
 import base64
 import html
+import io
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from conftest import QUICK
+from PIL import Image
 from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan, write_record
 
 import nst_nd
@@ -150,6 +153,22 @@ def test_no_folder_of_this_machine_is_on_a_page(tmp_path, image):
     assert str(tmp_path) not in text
     assert "content: cannot be shown: content.png" in html.unescape(text).lower()
     assert not any(str(tmp_path) in line for line in written.said)
+
+
+@pytest.mark.parametrize(("channels", "said"), [(2, "channel 1 of 2"), (4, "channels 1 to 3 of 4")])
+def test_a_second_or_fourth_channel_is_no_opacity(tmp_path, channels, said):
+    files = [tmp_path / f"{name}.npy" for name in ("content", "style", "out")]
+    for place, path in enumerate(files):
+        data = np.full((channels, 6, 9), 0.4 + 0.1 * place, np.float32)
+        data[-1] = 0.0
+        np.save(path, data)
+    write_record(files[2], files[:2], "image", "image", (6, 9))
+    text, _ = page_of(files[2])
+    assert f"result: shown: {said}" in text
+    shown = re.search(r'data-role="result".*?src="data:image/png;base64,([^"]+)"', text, re.DOTALL)[1]
+    picture = Image.open(io.BytesIO(base64.b64decode(shown)))
+    assert picture.mode == ("L" if channels == 2 else "RGB")
+    assert np.unique(np.asarray(picture)).tolist() == [153]
 
 
 def test_hostile_texts_are_text_on_the_page(tmp_path):

@@ -240,9 +240,11 @@ def test_differences_are_blue_below_and_red_above_and_white_where_nothing_change
 
 
 def test_pictures_of_any_channels_and_size():
-    for channels in (1, 2, 3, 4, 7):
+    for channels, mode in ((1, "L"), (2, "L"), (3, "RGB"), (4, "RGB"), (7, "RGB")):
         data = np.full((channels, 5, 9), 0.5, np.float32)
-        assert image_of(Sample(data, "image", "", Grid((1.0, 1.0), "px"))).size == (9, 5)
+        data[-1] = 0.1
+        shown = image_of(Sample(data, "image", "", Grid((1.0, 1.0), "px")))
+        assert (shown.size, shown.mode) == ((9, 5), mode)
     uri, said = stored(Image.new("RGB", (4000, 1000)))
     assert picture(uri).shape == (400, 1600, 3)
     assert said == "shown at 1600 × 400 of 4000 × 1000 pixels"
