@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # jobs after which a long batch says how far it is
 _EVERY = 100
+# results of a folder that an error names
+_NAMED = 3
 _FILE_SUFFIXES = (".html", ".htm")
 
 
@@ -24,7 +26,9 @@ def report(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT|DIR", show_default=False, help="A result with its sidecar, or the folder of a batch."
+            metavar="OUT|DIR",
+            show_default=False,
+            help="A result with its sidecar, its folder, or the folder of a batch.",
         ),
     ],
     output: Annotated[
@@ -53,6 +57,7 @@ def report(
 ) -> int:
     """Make one HTML page about a result or a batch, to be opened without a network.
 
+    A folder that is no batch's stands for the one result with a sidecar in it.
     Of a result: what was asked, what came out, how it converged, what is good
     and bad about it, and how to have it again. Content and style are found by
     their names and sha256 beside the result, one folder up or here. Of a batch:
@@ -60,6 +65,7 @@ def report(
 
     \b
     nst-nd report burning.flac
+    nst-nd report results/demo/
     nst-nd report out.nii.gz -o out.html --inputs scans/
     nst-nd report cohort/ --overwrite
     """
@@ -96,15 +102,8 @@ def _job(
 ) -> Written:
     from nst_nd.errors import InputError
     from nst_nd.report.job_report import Sources, job_report, report_of
-    from nst_nd.sidecar import sidecar_of
 
-    if not target.exists():
-        raise InputError(f"{target}: no such file")
-    if target.is_dir() and not (target.name and sidecar_of(target).is_file()):
-        raise InputError(
-            f"{target}: is neither the folder of a batch nor a result with a sidecar beside it\n"
-            "give the output of a job, or the folder that `nst-nd run BATCH.yaml` wrote to"
-        )
+    target = _result(target)
     for path in [*([content] if content else []), *styles]:
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -114,6 +113,31 @@ def _job(
     page = _checked(output or report_of(target), overwrite=overwrite)
     sources = Sources(content, styles, folders, rate, channels)
     return job_report(target, page, sources=sources, overwrite=overwrite)
+
+
+def _result(target: Path) -> Path:
+    """The target itself, or the only result in a folder. Raises InputError where there is none, or several."""
+    from nst_nd.errors import InputError
+    from nst_nd.report.inputs import results_in
+    from nst_nd.report.text import visible
+    from nst_nd.sidecar import shown, sidecar_of
+
+    if not target.exists():
+        raise InputError(f"{target}: no such file")
+    if not target.is_dir() or (target.name and sidecar_of(target).is_file()):
+        return target
+    found = results_in(target)
+    if not found:
+        raise InputError(
+            f"{target}: is neither the folder of a batch nor one with a result and its sidecar\n"
+            "give the output of a job, or the folder that `nst-nd run` wrote to"
+        )
+    if len(found) > 1:
+        names = ", ".join(visible(shown(path)) for path in found[:_NAMED]) + ", ..." * (len(found) > _NAMED)
+        raise InputError(
+            f"{target}: has {len(found)} results with sidecars and no record of a batch: {names}\ngive one of them"
+        )
+    return found[0]
 
 
 def _batch(target: Path, output: Path | None, *, thumbnails: bool, overwrite: bool, quiet: bool) -> Written:

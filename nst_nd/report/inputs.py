@@ -1,4 +1,4 @@
-"""The files that a result was made of, found again by their names and sha256."""
+"""Files found again: those that a result was made of, by their names and sha256; results, by their sidecars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from nst_nd.report.record import RecordedFile
-from nst_nd.sidecar import described, shown
+from nst_nd.sidecar import described, shown, sidecar_of
 
 # entries of a folder that are looked at
 MOST_ENTRIES = 20_000
@@ -46,6 +46,11 @@ def find(file: RecordedFile, folders: Sequence[Path], given: Path | None = None)
             return Found(file, "found", path)
         seen = seen or given is not None or shown(path) == file.name
     return Found(file, "changed" if seen else "missing", None)
+
+
+def results_in(folder: Path) -> list[Path]:
+    """Files and folders in it that have a sidecar beside them, by name; what the sidecars say is not looked at."""
+    return [path for path in _entries(folder) if sidecar_of(path).is_file()]
 
 
 def same(path: Path, file: RecordedFile) -> bool:

@@ -83,7 +83,7 @@ def test_a_texture_has_a_report_without_a_content(here, cli):
     [
         (["nothing.png"], 3, "nothing.png: no such file"),
         (["c.png"], 3, "c.png: has no sidecar c.png.json beside it"),
-        (["."], 3, "neither the folder of a batch nor a result"),
+        (["empty"], 3, "neither the folder of a batch nor one with a result"),
         (["out.png", "-o", "out.pdf"], 2, "a report is a page; allowed: .html, .htm"),
         (["out.png", "-o", "no/out.html"], 2, "no is not a folder that exists"),
         (["out.png", "-o", "there.html"], 2, "there.html: exists already"),
@@ -96,11 +96,37 @@ def test_what_cannot_be_is_said(here, cli, image, words, status, said):
     for file in image.iterdir():
         shutil.copy(file, here)
     (here / "there.html").touch()
+    (here / "empty").mkdir()
     batch_of(here / "b", 1, pictures=False)
     ran = cli("report", *words)
     assert ran.status == status
     assert said in ran.err
     assert len(ran.err.splitlines()) <= 3
+
+
+def test_the_folder_of_one_job_is_its_result(here, cli):
+    assert cli("stylize", "c.png", "s.png", "-o", "first.png", *QUICK).status == 0
+    assert cli("report", "first.png").status == 0
+    job = re.search(r'href="data:text/yaml;base64,([^"]+)"', (here / "first.png.report.html").read_text())
+    (here / "job").mkdir()
+    (here / "job" / "one.yaml").write_bytes(base64.b64decode(job[1]))
+    for name in ("c.png", "s.png"):
+        shutil.copy(here / name, here / "job")
+    assert cli("run", "job/one.yaml").status == 0
+    (here / "first.png.report.html").unlink()
+    for folder in ("job/one", "."):
+        ran = cli("report", folder, "--json")
+        assert (ran.status, ran.err) == (0, "")
+        assert (here / folder / "first.png.report.html").is_file()
+
+
+def test_of_a_folder_with_several_results_one_is_to_be_named(here, cli, image):
+    for name in ("a", "b", "c", "d"):
+        for suffix in (".png", ".png.json"):
+            shutil.copy(image / f"out{suffix}", here / f"{name}{suffix}")
+    ran = cli("report", ".")
+    assert ran.status == 3
+    assert "has 4 results with sidecars and no record of a batch: a.png, b.png, c.png, ...\ngive one of them" in ran.err
 
 
 def test_a_broken_result_is_an_error_and_leaves_no_page(here, cli, image):
