@@ -36,6 +36,13 @@ class Grid:
     rate: float | None = None
     affine: NDArray[np.float64] | None = None
 
+    def at_plane(self, place: int) -> Grid:
+        """Of the plane at this position of the last of three axes, alone."""
+        if self.affine is None:
+            return self
+        origin = np.array([0.0, 0.0, place, 1.0])
+        return replace(self, affine=np.column_stack([self.affine[:, :3], self.affine @ origin]))
+
 
 @dataclass(frozen=True)
 class Sample:

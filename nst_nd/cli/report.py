@@ -143,9 +143,9 @@ def _result(target: Path) -> Path:
 def _batch(target: Path, output: Path | None, *, thumbnails: bool, overwrite: bool, quiet: bool) -> Written:
     from nst_nd.report.batch_report import FILE, batch_report
 
-    def on_job(done: int, total: int) -> None:
+    def on_job(done: int, total: int, what: str) -> None:
         if done % _EVERY == 0 and not quiet:
-            print(f"{done} of {total} jobs", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
 
     page = _checked(output or target / FILE, overwrite=overwrite)
     return batch_report(target, page, thumbnails=thumbnails, overwrite=overwrite, on_job=on_job)

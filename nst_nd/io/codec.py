@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -72,6 +72,14 @@ class Outlining(Protocol):
 
     def outline(self, path: Path, options: ReadOptions) -> Sample:
         """As `read`, with any values; what the header promises must be there. Raises DecodeError or InputError."""
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """A codec that can read a plane of a volume without the others."""
+
+    def glance(self, path: Path, options: ReadOptions) -> Sample:
+        """As `read`; of a volume the first channel of the plane in the middle of the last axis, [1, i, j, 1]."""
 
 
 @runtime_checkable
@@ -157,22 +165,28 @@ def load(path: str | Path, *, kind: Kind | None = None, rate: float | None = Non
     Raises InputError (missing, not readable, not finite, contradicts an option) or its branch DecodeError (empty,
     broken, truncated, unknown format). The message starts with the path.
     """
-    return _read(Path(path), ReadOptions(kind, rate, channels), header=False)
+    return _read(Path(path), ReadOptions(kind, rate, channels), "read")
 
 
 def outline(path: str | Path, *, kind: Kind | None = None, rate: float | None = None, channels: bool = False) -> Sample:
     """What `load` would give with zeros in place of its values, which take no memory: from the header, where the codec
     can read it alone. Raises as `load` does, for what it sees.
     """
-    return _read(Path(path), ReadOptions(kind, rate, channels), header=True)
+    return _read(Path(path), ReadOptions(kind, rate, channels), "outline")
 
 
-def _read(path: Path, options: ReadOptions, *, header: bool) -> Sample:
+def glance(path: str | Path, *, kind: Kind | None = None, rate: float | None = None, channels: bool = False) -> Sample:
+    """What `load` would give, for small pictures: of a volume the plane in the middle of the last axis and the first
+    channel alone, where the codec can read them alone. The rest may be broken. Raises as `load` does.
+    """
+    return _read(Path(path), ReadOptions(kind, rate, channels), "glance")
+
+
+def _read(path: Path, options: ReadOptions, way: Literal["read", "outline", "glance"]) -> Sample:
     path = _header_of(path)
     codec = codec_for(path, reading=True)
     try:
-        read = getattr(codec, "outline", codec.read) if header else codec.read
-        sample: Sample = read(path, options)
+        sample: Sample = getattr(codec, way, codec.read)(path, options)
         _check_options(sample, options.kind, options.rate)
     except NstError as error:
         raise type(error)(f"{path}: {error}") from error
@@ -185,7 +199,8 @@ def _read(path: Path, options: ReadOptions, *, header: bool) -> Sample:
     if not (path.is_dir() or suffix_of(path) in (*codec.suffixes, *codec.plain)):
         note = f"it is a {codec.name} file by its content, whatever its suffix says"
         sample = sample.replace(notes=(*sample.notes, note))
-    return sample.replace(data=blank(sample.data.shape)) if header and any(sample.data.strides) else sample
+    filled = way == "outline" and any(sample.data.strides)
+    return sample.replace(data=blank(sample.data.shape)) if filled else sample
 
 
 def blank(shape: Sequence[int]) -> Data:

@@ -39,16 +39,12 @@ class DicomCodec:
         Raises DecodeError (broken, truncated) and InputError (several series, uneven, tilted, colour, ...).
         """
         del options
-        library()
-        try:
-            return _read(path)
-        except (NstError, PermissionError, MemoryError):
-            raise
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror or type(error).__name__}") from None
-        except Exception as error:
-            # neither its words nor those of an OSError are for showing: they may hold values of a header, or a UID
-            raise DecodeError(f"is a broken or truncated DICOM file ({type(error).__name__})") from None
+        return _guarded(path, glance=False)
+
+    def glance(self, path: Path, options: ReadOptions) -> Sample:
+        """See Glancing. All headers are read, for the order of the slices."""
+        del options
+        return _guarded(path, glance=True)
 
     def check(self, sample: Sample, path: Path) -> None:  # noqa: ARG002
         """ConfigError unless the sample came from DICOM."""
@@ -69,20 +65,37 @@ class DicomCodec:
         return dicom_write.write(sample.data, sample.source, path)
 
 
-def _read(path: Path) -> Sample:
-    """The waveforms of a file that has some, else a series of slices."""
+def _guarded(path: Path, *, glance: bool) -> Sample:
+    """Whatever pydicom raises, turned into an error that holds nothing of a header."""
+    library()
+    try:
+        return _read(path, glance=glance)
+    except (NstError, PermissionError, MemoryError):
+        raise
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or type(error).__name__}") from None
+    except Exception as error:
+        # neither its words nor those of an OSError are for showing: they may hold values of a header, or a UID
+        raise DecodeError(f"is a broken or truncated DICOM file ({type(error).__name__})") from None
+
+
+def _read(path: Path, *, glance: bool) -> Sample:
+    """The waveforms of a file that has some, else a series of slices, or the one in its middle."""
     if not path.is_dir() and _has_mark(path):
         dataset, _ = dataset_of(path, "it")
         if dicom_waveform.has_waveform(dataset):
             return dicom_waveform.sample_of(dataset)
-    return _series(path)
+    return _series(path, glance=glance)
 
 
-def _series(path: Path) -> Sample:
+def _series(path: Path, *, glance: bool) -> Sample:
     notes: list[str] = []
     slices = _from_folder(path, notes) if path.is_dir() else _from_file(path, notes)
     dicom_geometry.check_alike(slices)
     ordered, grid, said = dicom_geometry.arranged(slices)
+    if glance:
+        middle = len(ordered) // 2
+        ordered, grid = ordered[middle : middle + 1], grid.at_plane(middle)
     stored, more = dicom_pixels.read(ordered)
     assert grid.affine is not None
     source = DicomSource(tuple(ordered), stored, grid.affine)

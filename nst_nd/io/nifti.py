@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,24 +76,20 @@ class NiftiCodec:
 
     def outline(self, path: Path, options: ReadOptions) -> Sample:
         """See Outlining. A packed file is unpacked as far as its header goes."""
-        if suffix_of(path) == ".img":
-            raise InputError(f"its header {path.with_suffix('.hdr').name} is missing; put it beside it")
-        pair, voxels = _is_pair(path), path
-        with path.open("rb") as plain:
-            packed = plain.read(2) == _GZIP_MAGIC
-        opener: Any = gzip.open if packed else open
-        with opener(path, "rb") as file:
-            info = nifti_header.parse(file.read(nifti_header.LARGEST_HEADER))
-        if pair:
-            voxels = path.with_suffix(".img")
-            if not voxels.is_file():
-                raise InputError(f"its voxels {voxels.name} are missing; put them beside it")
-        _check_size(info, voxels.stat().st_size * (_GZIP_RATIO if packed else 1))
-        space = nifti_header.spatial(info.shape, options.channels)
-        spacing, affine, more = nifti_header.geometry(info)
-        nc = math.prod(info.shape) // max(1, math.prod(space))
-        grid = Grid(spacing=spacing, unit="mm", affine=affine)
-        return Sample(blank((nc, *space)), "volume", "arbitrary", grid, notes=tuple(more))
+        return _outlined(path, options)[0]
+
+    def glance(self, path: Path, options: ReadOptions) -> Sample:
+        """See Glancing. A packed file is unpacked as far as the plane goes."""
+        sample, info, voxels, opener = _outlined(path, options)
+        i, j, k = sample.shape
+        size = i * j * info.dtype.itemsize
+        with opener(voxels, "rb") as file:
+            file.seek(info.offset + k // 2 * size)
+            raw = file.read(size)
+        if len(raw) < size:
+            raise DecodeError("the NIfTI file is truncated before its middle")
+        data, _ = nifti_voxels.to_real(np.frombuffer(raw, info.dtype), info, (i, j, 1))
+        return sample.replace(data=data, grid=sample.grid.at_plane(k // 2))
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write under the header of the input, byte for byte; a fresh NIfTI where there is none.
@@ -114,6 +110,29 @@ class NiftiCodec:
         with path.open("wb") as plain, _packing(plain, suffix_of(path) == ".nii.gz") as file:
             file.write(head)
             return notes + nifti_voxels.write(file, sample.data, info, kept)
+
+
+def _outlined(path: Path, options: ReadOptions) -> tuple[Sample, Info, Path, Callable[..., Any]]:
+    """What the header says, as a Sample and as it is; the file with the voxels, and what opens it."""
+    if suffix_of(path) == ".img":
+        raise InputError(f"its header {path.with_suffix('.hdr').name} is missing; put it beside it")
+    pair, voxels = _is_pair(path), path
+    with path.open("rb") as plain:
+        packed = plain.read(2) == _GZIP_MAGIC
+    opener: Callable[..., Any] = gzip.open if packed else open
+    with opener(path, "rb") as file:
+        info = nifti_header.parse(file.read(nifti_header.LARGEST_HEADER))
+    if pair:
+        voxels = path.with_suffix(".img")
+        if not voxels.is_file():
+            raise InputError(f"its voxels {voxels.name} are missing; put them beside it")
+    _check_size(info, voxels.stat().st_size * (_GZIP_RATIO if packed else 1))
+    space = nifti_header.spatial(info.shape, options.channels)
+    spacing, affine, more = nifti_header.geometry(info)
+    nc = math.prod(info.shape) // max(1, math.prod(space))
+    grid = Grid(spacing=spacing, unit="mm", affine=affine)
+    sample = Sample(blank((nc, *space)), "volume", "arbitrary", grid, notes=tuple(more))
+    return sample, info, voxels, opener
 
 
 def _is_pair(path: Path) -> bool:

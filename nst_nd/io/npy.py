@@ -62,29 +62,17 @@ class NpyCodec:
         Integers of an image (unsigned) or of audio (signed) are fractions of their full scale; those of an ECG or a
         volume are values as they stand. Raises DecodeError or InputError.
         """
-        kind = options.kind
-        if kind is None:
-            raise InputError(f"an NPY array does not say what it is: give kind, one of {', '.join(KINDS)}")
-        stored, version = _array(path)
-        spatial, axes = _AXES[kind]
-        if stored.ndim not in (spatial, spatial + 1):
-            raise InputError(f"has shape {stored.shape}; allowed for {kind}: {axes}")
-        channel_axis = stored.ndim > spatial
-        if kind == "image" and channel_axis and stored.shape[0] > 4 and stored.shape[-1] <= 4:
-            raise InputError(f"has shape {stored.shape}, channels last; allowed: {axes}; transpose it first")
-        scale = _scale(stored, kind)
-        fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
-        source = NpySource(stored.dtype, scale, fortran, version, channel_axis)
-        wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
-        data = _real(stored if source.channel_axis else stored[None], scale, wide)
-        notes: list[str] = []
-        gaps = None
-        if kind == "ecg" and stored.dtype.kind == "f":
-            data, gaps, notes = bridged(data, np.isnan(data))
-        if kind == "image" and (data.min() < 0 or data.max() > 1):
-            notes.append(f"values lie outside 0..1: {data.min():g}..{data.max():g}")
-        channels = _COLOURS.get(len(data), ()) if kind == "image" else ()
-        return Sample(data, kind, _UNITS[kind], _grid(kind, options.rate), channels, source, tuple(notes), gaps)
+        return _sample(_kind_of(options), options.rate, *_array(path))
+
+    def glance(self, path: Path, options: ReadOptions) -> Sample:
+        """See Glancing; the file is mapped, so that little but the plane is read."""
+        kind, (stored, version) = _kind_of(options), _array(path)
+        middle = stored.shape[-1] // 2 if stored.ndim else 0
+        if kind == "volume" and stored.ndim == 4:
+            stored = stored[:1]
+        if kind == "volume" and stored.ndim in (3, 4):
+            stored = stored[..., middle : middle + 1]
+        return _sample(kind, options.rate, stored, version)
 
     def write(self, sample: Sample, path: Path) -> list[str]:
         """Write the dtype, byte order, axis order and version of the input; the Sample's own data without one."""
@@ -108,6 +96,35 @@ class NpyCodec:
                 file.write(stored.reshape(-1).view(np.uint8).data)
                 clipped += beyond
         return notes + clipping_notes(clipped, sample.data.size, source.dtype)
+
+
+def _kind_of(options: ReadOptions) -> Kind:
+    if options.kind is None:
+        raise InputError(f"an NPY array does not say what it is: give kind, one of {', '.join(KINDS)}")
+    return options.kind
+
+
+def _sample(kind: Kind, rate: float | None, stored: NDArray[Any], version: tuple[int, int]) -> Sample:
+    """The array, or a plane of it, as `read` has it."""
+    spatial, axes = _AXES[kind]
+    if stored.ndim not in (spatial, spatial + 1):
+        raise InputError(f"has shape {stored.shape}; allowed for {kind}: {axes}")
+    channel_axis = stored.ndim > spatial
+    if kind == "image" and channel_axis and stored.shape[0] > 4 and stored.shape[-1] <= 4:
+        raise InputError(f"has shape {stored.shape}, channels last; allowed: {axes}; transpose it first")
+    scale = _scale(stored, kind)
+    fortran = stored.flags.f_contiguous and not stored.flags.c_contiguous
+    source = NpySource(stored.dtype, scale, fortran, version, channel_axis)
+    wide = stored.dtype.itemsize > (2 if stored.dtype.kind in "iu" else 4)
+    data = _real(stored if source.channel_axis else stored[None], scale, wide)
+    notes: list[str] = []
+    gaps = None
+    if kind == "ecg" and stored.dtype.kind == "f":
+        data, gaps, notes = bridged(data, np.isnan(data))
+    if kind == "image" and (data.min() < 0 or data.max() > 1):
+        notes.append(f"values lie outside 0..1: {data.min():g}..{data.max():g}")
+    channels = _COLOURS.get(len(data), ()) if kind == "image" else ()
+    return Sample(data, kind, _UNITS[kind], _grid(kind, rate), channels, source, tuple(notes), gaps)
 
 
 def _array(path: Path) -> tuple[NDArray[Any], tuple[int, int]]:

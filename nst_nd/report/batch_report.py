@@ -23,6 +23,8 @@ from nst_nd.report.thumbnails import has_sidecar, inside, thumbnail_of
 
 FILE = "report.html"
 MOST_JOBS = 200_000
+# of all thumbnails of a page together, as they are stored
+THUMBNAIL_BYTES = 8_000_000
 # failed jobs first; done ones last
 _ORDER: tuple[State, ...] = ("failed", "interrupted", "running", "pending", "done")
 LOSS = "final loss"
@@ -42,14 +44,18 @@ _DIGITS = 5
 
 @dataclass
 class _Job:
-    """One row. values: final loss and metrics by name, NaN left out. far: scores of those that are marked."""
+    """One row. values: final loss and metrics by name, NaN left out. far: scores of those that are marked.
+
+    output, sidecar (without its steps): None where there is nothing to be seen or compared.
+    """
 
     record: Record
+    output: Path | None
     sidecar: Sidecar | None
-    thumbnail: str
     link: str
     values: dict[str, float] = field(default_factory=dict)
     far: dict[str, float] = field(default_factory=dict)
+    thumbnail: str = ""
 
     @property
     def marks(self) -> int:
@@ -62,21 +68,23 @@ def batch_report(
     *,
     thumbnails: bool = True,
     overwrite: bool = False,
-    on_job: Callable[[int, int], None] | None = None,
+    on_job: Callable[[int, int, str], None] | None = None,
 ) -> Written:
     """Write the report of the batch in `folder` to `path`; links to reports of jobs work where it lies in that folder.
 
-    on_job: told how many jobs of how many have been looked at. Raises InputError where `folder` is not a batch's.
+    on_job: told how many of how many are done, and of what: "jobs" looked at, then "pictures" made.
+    Raises InputError where `folder` is not a batch's.
     """
     found = records_of(folder)
     beside = path.resolve().parent == folder.resolve()
     jobs = []
     for done, record in enumerate(found, 1):
-        jobs.append(_job(folder, record, thumbnails=thumbnails, linked=beside))
+        jobs.append(_job(folder, record, linked=beside))
         if on_job is not None:
-            on_job(done, len(found))
+            on_job(done, len(found), "jobs")
     _mark(jobs)
     jobs.sort(key=lambda job: (_ORDER.index(job.record.state), -job.marks, job.record.name))
+    said = _add_thumbnails(jobs, on_job) if thumbnails else ""
     counts = Counter(record.state for record in found)
     columns = _columns(jobs)
     shown = _first_columns(jobs, columns)
@@ -92,8 +100,9 @@ def batch_report(
         fewest=FEWEST,
         table=_table(jobs, columns, shown),
         linked=sum(bool(job.link) for job in jobs),
+        said=said,
     )
-    return Written(path, page.write(html, path, overwrite=overwrite))
+    return Written(path, page.write(html, path, overwrite=overwrite), (said,) if said else ())
 
 
 def records_of(folder: Path) -> list[Record]:
@@ -103,15 +112,14 @@ def records_of(folder: Path) -> list[Record]:
     return list((known | {record.name: record for record in left(home)}).values())
 
 
-def _job(folder: Path, record: Record, *, thumbnails: bool, linked: bool) -> _Job:
+def _job(folder: Path, record: Record, *, linked: bool) -> _Job:
     output = inside(folder, record.name)
-    sidecar, small, link = None, "", ""
+    sidecar, link = None, ""
     if output is not None and record.state == "done" and has_sidecar(output):
         try:
             sidecar = read_sidecar(output)
         except NstError:
             sidecar = None
-        small = thumbnail_of(output, sidecar) if thumbnails and sidecar is not None else ""
         if linked and report_of(output).is_file():
             link = "./" + quote(f"{record.name}{report_of(Path('x')).name[1:]}")
     if sidecar is None and record.state == "done":
@@ -119,7 +127,29 @@ def _job(folder: Path, record: Record, *, thumbnails: bool, linked: bool) -> _Jo
         record = replace(record, warnings=(*record.warnings, lacks))
     values = {} if sidecar is None else {LOSS: sidecar.steps.loss}
     values |= {name: number(value) for name, value in record.metrics.items()}
-    return _Job(record, sidecar, small, link, {k: v for k, v in values.items() if not math.isnan(v)})
+    values = {name: value for name, value in values.items() if not math.isnan(value)}
+    return _Job(record, output, None if sidecar is None else sidecar.without_steps(), link, values)
+
+
+def _add_thumbnails(jobs: Sequence[_Job], on_job: Callable[[int, int, str], None] | None) -> str:
+    """To jobs in this order, as many as THUMBNAIL_BYTES hold; words where they are not all.
+
+    One result is in memory at a time.
+    """
+    seen = [job for job in jobs if job.sidecar is not None]
+    size = 0
+    for done, job in enumerate(seen):
+        assert job.output is not None
+        assert job.sidecar is not None
+        small = thumbnail_of(job.output, job.sidecar)
+        size += len(small)
+        if size > THUMBNAIL_BYTES:
+            most = f"{THUMBNAIL_BYTES / 1e6:g} MB"
+            return f"the first {done} results of {len(seen)} have a picture, in the order of this page: {most} of them"
+        job.thumbnail = small
+        if on_job is not None:
+            on_job(done + 1, len(seen), "pictures")
+    return ""
 
 
 def _mark(jobs: Sequence[_Job]) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nst_nd.drawing.sound import envelope
 from nst_nd.errors import NstError
-from nst_nd.io import load, suffix_of
+from nst_nd.io import glance, suffix_of
 from nst_nd.report.pictures import THUMBNAIL, image_of, thumbnail
 from nst_nd.report.record import Sidecar
 from nst_nd.report.volumes import middle_slice
@@ -21,12 +21,12 @@ _PAPER, _INK = 245, 40
 
 
 def thumbnail_of(output: Path, record: Sidecar) -> str:
-    """A data URI; "" where the result is not there or cannot be read."""
+    """A data URI; "" where the result is not there or cannot be read. Of a volume little but a plane is read."""
     try:
         asked = record.asked
         rate = asked.rate if asked is not None and suffix_of(output) in _RATELESS else None
         channels = asked is not None and asked.channels
-        sample = load(output, kind=record.kind, rate=rate, channels=channels)
+        sample = glance(output, kind=record.kind, rate=rate, channels=channels)
     except NstError:
         return ""
     if sample.kind == "image":

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from report_files import HOSTILE, TEXTS, batch_of, finished, image_sample, scan,
 import nst_nd
 from nst_nd.batch.manifest import opened
 from nst_nd.batch.records import Record
+from nst_nd.report.batch_report import batch_report
 from nst_nd.report.inputs import find, same
 from nst_nd.report.job_report import Sources, job_report, report_of
 from nst_nd.report.record import read_sidecar
@@ -256,6 +258,45 @@ def test_a_job_whose_record_cannot_be_read_is_said_and_the_others_go_on(tmp_path
     assert lacking == ["job0000.png", "job0001.png"]
     assert "its sidecar is missing or cannot be read" in rows["job0000.png"]["warnings"][0]
     assert [bool(rows[f"job000{i}.png"]["picture"]) for i in range(4)] == [False, False, True, True]
+
+
+def test_pictures_of_a_batch_have_a_bound_and_the_page_says_so(tmp_path, cli, monkeypatch):
+    monkeypatch.setattr("nst_nd.report.batch_report.THUMBNAIL_BYTES", 60_000)
+    folder = batch_of(tmp_path / "b", 12, failed=[("bad.png", "x")], odd=(7,))
+    rng = np.random.default_rng(0)
+    for i in range(12):  # noise, which is hard to pack
+        Image.fromarray(rng.integers(0, 256, (120, 120, 3), dtype=np.uint8)).save(folder / f"job{i:04}.png")
+    ran = cli("report", folder, "--json")
+    rows = rows_of(folder / "report.html")["rows"]
+    pictures = [row["picture"] for row in rows[1:]]
+    shown = sum(map(bool, pictures))
+    assert 3 < shown < 12
+    assert all(pictures[:shown]), "the first rows are the ones to have them"
+    assert rows[1]["name"] == "job0007.png"
+    assert 60_000 - len(pictures[0]) - 500 < sum(map(len, pictures)) <= 60_000
+    said = f"the first {shown} results of 12 have a picture, in the order of this page: 0.06 MB of them"
+    assert ran.json["notes"] == [said]
+    assert said[1:] in (folder / "report.html").read_text()
+
+
+def test_a_batch_of_large_volumes_is_read_by_planes(tmp_path):
+    folder = batch_of(tmp_path / "b", 0)
+    files = [folder / f"{name}.nii.gz" for name in ("content", "style", "v0", "v1", "v2")]
+    for seed, path in enumerate(files):
+        nst_nd.save(scan(seed, (64, 64, 64)), path)
+    for path in files[2:]:
+        write_record(path, files[:2], "volume", "ct", (64, 64, 64))
+    with opened(folder / ".nst-nd") as manifest:
+        manifest.put([Record(path.name, "done") for path in files[2:]])
+    batch_report(folder, folder / "report.html")  # imports
+    tracemalloc.start()
+    try:
+        batch_report(folder, folder / "report.html", overwrite=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert all(row["picture"] for row in rows_of(folder / "report.html")["rows"])
+    assert peak < 4 * 64**3, "a volume as float32 has been in memory"
 
 
 def test_the_largest_numbers_of_a_manifest_are_shown(tmp_path, cli):
