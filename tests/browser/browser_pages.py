@@ -1,12 +1,70 @@
-"""What tests of pages look at."""
+"""A headless browser, and what tests of pages look at in it; benchmarks start it too."""
 
 import json
+import os
+import shutil
 import time
-from importlib import resources
+from importlib import resources, util
 
+import pytest
+
+# where it says "required", a browser that is missing is a failure; else tests in it are skipped
+VARIABLE = "NST_ND_BROWSER"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# WebGL in software, since there is no GPU
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--autoplay-policy=no-user-gesture-required",
+    "--window-size=1280,1000",
+    # nothing of the browser's own may pass for a request of the page
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-default-browser-check",
+)
 INSIDE = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 # what axe-core calls an impact that somebody cannot get around
 GRAVE = ("serious", "critical")
+
+
+def installed():
+    """Paths of chromium and chromedriver; None where one of them or selenium is missing."""
+    binary, driver = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
+    return (binary, driver) if util.find_spec("selenium") and binary and driver else None
+
+
+def found():
+    """The same for a test, which is skipped where there is none, or fails."""
+    paths = installed()
+    if paths is not None:
+        return paths
+    words = "no chromium with chromedriver and selenium here: make debian"
+    if os.environ.get(VARIABLE) == "required":
+        pytest.fail(f"{words} ({VARIABLE}=required)", pytrace=False)
+    pytest.skip(words)
+
+
+def started(binary, driver):
+    """A selenium driver that writes down what the console says (log "browser") and what is asked of the network (log
+    "performance").
+    """
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.set_page_load_timeout(60)
+    return chrome
 
 
 def opened(browser, path):

@@ -18,8 +18,6 @@ from PIL import Image
 
 from nst_nd.cli.main import main
 
-Keys = pytest.importorskip("selenium.webdriver").Keys
-
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "NST_ND_CACHE": ""}
 PATIENCE = 60
 
@@ -189,6 +187,8 @@ def test_what_is_wrong_is_said(browser, address, inputs, tmp_path):
 
 def test_volumes_by_slices_and_sounds(browser, address, tmp_path):
     """The slice slider changes what is seen of all three; a sound has a duration."""
+    from selenium.webdriver import Keys
+
     rng = np.random.default_rng(1)
     for name in ("a.nii.gz", "b.nii.gz"):
         nibabel.save(
@@ -275,7 +275,8 @@ def test_a_page_that_may_remember_nothing(browser, address):
 
 def test_by_keyboard(browser, address, inputs, done):
     """Everything that can be done is reached with the tabulator, and sliders move with the arrows."""
-    ActionChains = pytest.importorskip("selenium.webdriver").ActionChains
+    from selenium.webdriver import ActionChains, Keys
+
     opened(browser, address)
     drop(browser, inputs, 1)
     unfolded(browser, done)
