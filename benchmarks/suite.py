@@ -94,6 +94,14 @@ SUITE = (
             Picture("error of the gradient", "gradient_error", ("network", "axes", "precision"), logarithmic=True),
         ),
     ),
+    Benchmark(
+        "report_opening",
+        "reports: megabytes, and seconds to open them in headless chromium",
+        pictures=(
+            Picture("seconds", "median", ("page",), None, "q20", "q80", 2.0),
+            Picture("megabytes", "megabytes", ("page",), bound=15.0),
+        ),
+    ),
     Benchmark("streaming", "tiles against everything at once: time and memory", ("--image",)),
     Benchmark("processes", "peak memory of two processes against one"),
     Benchmark("workers", "jobs per second of two workers against one"),

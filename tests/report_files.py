@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
 
@@ -108,8 +109,24 @@ def rows(steps=12):
     return [[i, int(i > steps // 2), 0.01 * (i - 1), 10.0 / i] for i in range(1, steps + 1)]
 
 
-def batch_of(folder, count, *, failed=(), odd=(), pictures=True):
-    """The folder of a batch with so many image jobs. failed: names and their errors; odd: indices unlike the others."""
+def large_scan(folder):
+    """The result of a CT job of 512 x 512 x 300 voxels: noise throughout, in slabs, which are made in no time."""
+    shape, depth = (512, 512, 300), 6
+    slab = scan(0, (*shape[:2], depth), (0.7, 0.7, 1.0)).data[0].astype(np.int16)
+    files = [folder / f"{name}.nii" for name in ("content", "style", "out")]
+    for place, path in enumerate(files):
+        slabs = 1 if path.stem == "style" else shape[2] // depth
+        volume = np.tile(np.roll(slab, place, axis=0), (1, 1, slabs))
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([-0.7, -0.7, 1.0, 1.0])), path)
+    write_record(files[2], files[:2], "volume", "ct", shape)
+    return files[2]
+
+
+def batch_of(folder, count, *, failed=(), odd=(), pictures=True, noisy=False):
+    """The folder of a batch with so many image jobs. failed: names and their errors; odd: indices unlike the others.
+
+    noisy: results of noise, whose thumbnails are as large as they get.
+    """
     home = folder / ".nst-nd"
     home.mkdir(parents=True, exist_ok=True)
     record = json.loads(sidecar_of(finished(folder / "one", "image")).read_text())
@@ -124,7 +141,8 @@ def batch_of(folder, count, *, failed=(), odd=(), pictures=True):
         found.append(Record(name, "done", "", 1, "here", 1e9, 1e9 + 10 * spread, 1 << 30, metrics))
         if pictures:
             flat = np.full((16, 16, 3), (i % 256, 255 - i % 256, 128), np.uint8)
-            Image.fromarray(flat).save(folder / name)
+            noise = rng.integers(0, 256, (120, 120, 3), dtype=np.uint8) if noisy else None
+            Image.fromarray(flat if noise is None else noise).save(folder / name)
             record["steps"]["rows"][-1][2] = float(rng.uniform(0.95, 1.05))
             (folder / f"{name}.json").write_text(json.dumps(record))
     with opened(home) as manifest:

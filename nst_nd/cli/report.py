@@ -65,7 +65,7 @@ def report(
 
     \b
     nst-nd report burning.flac
-    nst-nd report results/demo/
+    nst-nd report results/job/
     nst-nd report out.nii.gz -o out.html --inputs scans/
     nst-nd report cohort/ --overwrite
     """

@@ -145,7 +145,7 @@ def _add_thumbnails(jobs: Sequence[_Job], on_job: Callable[[int, int, str], None
         size += len(small)
         if size > THUMBNAIL_BYTES:
             most = f"{THUMBNAIL_BYTES / 1e6:g} MB"
-            return f"the first {done} results of {len(seen)} have a picture, in the order of this page: {most} of them"
+            return f"only the first {done} of {len(seen)} results have a picture: pictures together take {most} at most"
         job.thumbnail = small
         if on_job is not None:
             on_job(done + 1, len(seen), "pictures")

@@ -2,7 +2,6 @@
 
 import io
 
-import nibabel
 import numpy as np
 import pytest
 from browser_pages import (
@@ -15,12 +14,12 @@ from browser_pages import (
     until,
 )
 from PIL import Image
-from report_files import HOSTILE, TEXTS, batch_of, finished, scan, write_record
+from report_files import HOSTILE, TEXTS, batch_of, finished, large_scan
 
 from nst_nd.report.batch_report import batch_report
 from nst_nd.report.job_report import job_report, report_of
 
-# generous: machines of tests are shared; what was measured stands in ARCHITECTURE.md
+# a page that hangs, no more: machines of tests are shared. What is asked, 2 s, benchmarks/report_opening.py measures
 OPENS_WITHIN = 10.0
 JOBS = 1000
 KINDS = ("image", "audio", "ecg", "volume")
@@ -269,16 +268,7 @@ def test_axe_finds_nothing_grave_in_a_batch(browser, batch):
 
 def test_a_volume_as_large_as_a_scan_stays_small(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
-    shape = (512, 512, 300)
-    # slabs of noise one after the other: no easier to compress, and quicker to make
-    slab = scan(0, (512, 512, 6), (0.7, 0.7, 1.0)).data[0].astype(np.int16)
-    files = [folder / f"{name}.nii" for name in ("content", "style", "out")]
-    for place, path in enumerate(files):
-        slabs = 1 if path.stem == "style" else 50
-        volume = np.tile(np.roll(slab, place, axis=0), (1, 1, slabs))
-        nibabel.save(nibabel.Nifti1Image(volume, np.diag([-0.7, -0.7, 1.0, 1.0])), path)
-    write_record(files[2], files[:2], "volume", "ct", shape)
-    written = job_report(files[2], folder / "page.html")
+    written = job_report(large_scan(folder), folder / "page.html")
     assert 2_000_000 < written.size < 15_000_000
     assert "downsampled to" in written.path.read_text()
     assert opened(browser, written.path) < OPENS_WITHIN
