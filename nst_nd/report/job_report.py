@@ -122,7 +122,7 @@ def _html(record: Sidecar, inputs: Sequence[Found], view: View, *, changed: bool
         asked=_asked(record),
         job_file=job_file,
         job_uri=f"data:text/yaml;base64,{base64.b64encode(job_file.encode()).decode()}",
-        command=command(),
+        command=command(record),
         facts=_facts(record),
     )
 

@@ -50,6 +50,12 @@ class AskedStyle(_Part):
     mask: bool = False
 
 
+class Planned(_Part):
+    """What the memory plan says of the run. processes: that did it together."""
+
+    processes: int = Field(default=1, ge=1, le=MOST_WHOLE)
+
+
 class Asked(_Part):
     """Keys of the job that are neither settings nor files."""
 
@@ -110,6 +116,7 @@ class Sidecar(_Part):
     threads: Whole | None = None
     seconds: float | None = Field(default=None, ge=0, le=MOST_WHOLE)
     peak_memory_bytes: Whole | None = None
+    memory: Planned = Planned()
     metrics: dict[str, Value] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -35,6 +35,8 @@ def job_of(record: Sidecar) -> dict[str, Any]:
     settings = dict(record.settings)
     # the order of sums, and with it the last bits, depends on how many there were
     settings["threads"] = settings.get("threads") or record.threads
+    if record.memory.processes > 1:
+        job["processes"] = record.memory.processes
     init = settings.get("init")
     if names.get("init") and init not in _INIT_WORDS:
         settings["init"] = names["init"][0]
@@ -49,9 +51,11 @@ def job_text(record: Sidecar) -> str:
     return text
 
 
-def command() -> str:
+def command(record: Sidecar) -> str:
     """To be run where the inputs lie, once the job file lies there too."""
-    return shlex.join(["nst-nd", "run", JOB_FILE])
+    count = record.memory.processes
+    words = ["nst-nd"] if count == 1 else ["torchrun", "--nproc-per-node", str(count), "-m", "nst_nd"]
+    return shlex.join([*words, "run", JOB_FILE])
 
 
 def _names(files: tuple[RecordedFile, ...]) -> dict[str, list[str]]:

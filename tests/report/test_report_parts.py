@@ -23,6 +23,7 @@ from nst_nd.report.judgement import base_of, explanations, judged
 from nst_nd.report.outliers import MOST, far, robust_z
 from nst_nd.report.pictures import diverging, image_of, largest_change, stored
 from nst_nd.report.record import Sidecar, Steps, read_sidecar
+from nst_nd.report.repeat import command, job_of
 from nst_nd.report.sounds import MOST_SECONDS, player
 from nst_nd.report.text import visible, visible_in, visible_lines
 from nst_nd.report.volumes import block_means, factors_for, preview, slices_of
@@ -324,3 +325,11 @@ def test_rows_that_do_not_fit_their_columns_are_refused():
 def test_a_result_without_a_sidecar_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no sidecar"):
         read_sidecar(tmp_path / "o.png")
+
+
+@pytest.mark.parametrize(("count", "start"), [(1, "nst-nd run"), (2, "torchrun --nproc-per-node 2 -m nst_nd run")])
+def test_what_several_processes_did_is_asked_of_as_many(count, start):
+    made = record(memory={"processes": count, "anything": "else"})
+    assert command(made) == f"{start} repeat.yaml"
+    assert job_of(made).get("processes", 1) == count
+    assert job_of(record()).get("processes", 1) == 1
