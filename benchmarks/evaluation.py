@@ -1,6 +1,6 @@
 """One evaluation of the classic objective against its bare convolutions and a plain program, in one run.
 
-    python benchmarks/evaluation.py [--size 512] [--repeats 7]
+    python benchmarks/evaluation.py [--size 512] [--repeats 7] [--compiled]
 
 The objective: VGG-19, style on relu1_1 .. relu5_1, content on relu4_2, value and gradient. The bare convolutions: the
 same thirteen layers up to relu5_1, forward and gradient at the input, channels innermost, nothing else; once as direct
@@ -91,8 +91,8 @@ def check(pooling: str, size: int = 160) -> tuple[float, ...]:
     return tuple(float((grad - reference).norm() / reference.norm()) for grad in grads)
 
 
-def plain(pooling: str, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
-    """The same objective as most programs have it: its gradient."""
+def plain(pooling: str, content: Tensor, style: Tensor, *, compiled: bool = False) -> Callable[[Tensor], Tensor]:
+    """The same objective as most programs have it: its gradient. compiled: through torch.compile."""
     layers = [(name, weight.contiguous(), bias) for name, (weight, bias) in vgg19_weights().items()]
     pool = F.avg_pool2d if pooling == "average" else F.max_pool2d
 
@@ -115,13 +115,18 @@ def plain(pooling: str, content: Tensor, style: Tensor) -> Callable[[Tensor], Te
         grams = {name: gram(x) for name, x in taps(style.contiguous()).items() if name in names}
         wanted = taps(content.contiguous())[CONTENT.removeprefix("relu")]
 
+    def loss(x: Tensor) -> Tensor:
+        found = taps(x)
+        total = (found[CONTENT.removeprefix("relu")] - wanted).square().sum() / wanted.square().sum()
+        for name, target in grams.items():
+            total = total + 200.0 * (gram(found[name]) - target).square().sum() / target.square().sum()
+        return total
+
+    cost: Callable[[Tensor], Tensor] = torch.compile(loss) if compiled else loss
+
     def run(x: Tensor) -> Tensor:
         leaf = x.contiguous().requires_grad_()
-        found = taps(leaf)
-        loss = (found[CONTENT.removeprefix("relu")] - wanted).square().sum() / wanted.square().sum()
-        for name, target in grams.items():
-            loss = loss + 200.0 * (gram(found[name]) - target).square().sum() / target.square().sum()
-        return torch.autograd.grad(loss, leaf)[0]
+        return torch.autograd.grad(cost(leaf), leaf)[0]
 
     return run
 
@@ -130,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--compiled", action="store_true", help="the plain program through torch.compile, too")
     parser.add_argument("--out", type=Path, default=Path("results/bench/evaluation.csv"))
     arguments = parser.parse_args()
     keep_pages()
@@ -145,7 +151,10 @@ def main() -> None:
         planned = by_winograd(network)
         objective, theirs = objective_for(planned, content, style), plain(pooling, content, style)
         bare, same = (bare_convolutions(planned, x.shape[2:], chosen=chosen) for chosen in (False, True))
-        ways = (bare, same, lambda: theirs(x), lambda: value_and_grad(objective, x))  # noqa: B023
+        ways: list[Callable[[], object]] = [bare, same, lambda: theirs(x), lambda: value_and_grad(objective, x)]  # noqa: B023
+        if arguments.compiled:
+            faster = plain(pooling, content, style, compiled=True)
+            ways.append(lambda: faster(x))  # noqa: B023
         for warm_up in (*ways, *ways):
             warm_up()
         rounds = np.array([[seconds(way) for way in ways] for _ in range(arguments.repeats)])
@@ -158,6 +167,9 @@ def main() -> None:
             "over bare by the same methods": rounds[:, 3] / rounds[:, 1],
             "over plain": rounds[:, 3] / rounds[:, 2],
         }
+        if arguments.compiled:
+            rows_of["plain, compiled s"] = rounds[:, 4]
+            rows_of["compiled over plain"] = rounds[:, 4] / rounds[:, 2]
         for label, values in rows_of.items():
             low, median, high = np.quantile(values, (0.2, 0.5, 0.8))
             asked = ASKED.get(label)
