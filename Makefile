@@ -14,8 +14,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## restyle one sample of each kind, draw and measure
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## everything that has to pass, in minutes
-	$(BIN)/python -m pytest --numprocesses 2 --durations 15
+test: $(READY)  ## everything that has to pass, in minutes; two processes with a core each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --durations 15
 
 check: lint types test  ## what CI runs
 

@@ -62,7 +62,7 @@ def ecg_figure(columns: Sequence[Column], view: View) -> Picture:
             if lead == 0:
                 _head(axes, columns[n])
     shown = f"{scales([column.signal for column in columns])}   {view.start:g} to {view.start + seconds:g} s"
-    figure.text(MARGIN_MM / wide, 0.5 * MARGIN_MM / high, shown, fontsize=TEXT_PT, va="center")
+    figure.text(MARGIN_MM / wide, 0.5 * MARGIN_MM / high, shown, fontsize=TEXT_PT, va="center", **AS_IT_IS)
     return figure
 
 

@@ -103,7 +103,7 @@ def at_work(here, process, name="large.nii.gz"):
 
 def started(here, *more):
     """The large job, long enough to be disturbed, with checkpoints every second."""
-    (here / "b.yaml").write_text(TOGETHER.replace("iterations: 4", "iterations: 600"))
+    (here / "b.yaml").write_text(TOGETHER.replace("iterations: 4", "iterations: 300"))
     environment = {**os.environ, "NST_ND_CHECKPOINT_SECONDS": "1"}
     return subprocess.Popen(
         words("run", "b.yaml", "--quiet", "--only", "large*", *more), cwd=here, env=environment, stderr=subprocess.PIPE

@@ -4,7 +4,7 @@ import pytest
 from fuzzing import cases
 
 
-@pytest.mark.parametrize(("through", "count", "seed"), [("process", 400, 20261126), ("command", 10, 7)])
+@pytest.mark.parametrize(("through", "count", "seed"), [("process", 400, 20261126), ("command", 6, 7)])
 def test_mutations(through, count, seed, tmp_path):
     wrong = [
         f"{case.number} {case.seed.victim}: {case.wrong}: {case.said[:300]}"
