@@ -194,7 +194,7 @@ def _rows(data: Data, source: NpySource) -> Iterator[tuple[NDArray[Any], int]]:
 
 def _columns(data: Data, source: NpySource) -> Iterator[tuple[NDArray[Any], int]]:
     """The same in Fortran order: a piece is C order of the axes turned round, and comes from all of the pages."""
-    data = data[:, None] if data.ndim == 2 else data  # an axis between the channels and the last one, to go along
+    data = data[..., None, :]  # so that there is an axis between the channels and the last one, to go along
     for last in scratch.chunks(data, data.ndim - 1):
         piece = data[..., last]
         block, clipped = np.empty(piece.shape[::-1], source.dtype), 0
