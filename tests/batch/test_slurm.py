@@ -42,8 +42,8 @@ def running(slurm):
 def not_in_two_minutes(slurm, number):
     """Once a task that was queued again has left its node, start it.
 
-    Slurm waits two minutes with that, so that the credential of its first run is forgotten and a late word of its end is
-    not taken for that of the second. A person may say that it need not; a few seconds are enough here.
+    Slurm waits two minutes with that, so that the credential of its first run is forgotten and a late word of its end
+    is not taken for that of the second. A person may say that it need not; a few seconds are enough here.
     """
     wait_for(lambda: asked(slurm, "squeue", "--noheader", "--array", f"--jobs={number}", "--format=%t") == "PD")
     time.sleep(5.0)
