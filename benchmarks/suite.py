@@ -25,7 +25,6 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from common import machine
 
 HERE = Path(__file__).parent
 
@@ -148,7 +147,7 @@ def page_of(out: Path, failed: Sequence[str]) -> str:
             rows = list(csv.DictReader(lines))
         pictures = "".join(drawn(picture, rows) for picture in benchmark.pictures)
         parts.append(f"<section>{said}{pictures}{table(rows)}</section>")
-    return PAGE.format(machine=html.escape(machine()), when=time.strftime("%Y-%m-%d"), parts="\n".join(parts))
+    return PAGE.format(when=time.strftime("%Y-%m-%d"), parts="\n".join(parts))
 
 
 def drawn(picture: Picture, rows: Sequence[dict[str, str]]) -> str:
@@ -181,13 +180,13 @@ def drawn(picture: Picture, rows: Sequence[dict[str, str]]) -> str:
 
 
 def table(rows: Sequence[dict[str, str]]) -> str:
-    """All columns but the machine, which is said once where it is the same everywhere."""
+    """All columns but the machine, which is said once, before them, where it is the same everywhere."""
     machines = {r.get("machine", "") for r in rows}
     columns = [c for c in rows[0] if c != "machine" or len(machines) > 1]
     head = "".join(f"<th scope=col>{html.escape(c)}</th>" for c in columns)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(r[c])}</td>" for c in columns) + "</tr>" for r in rows)
     where = f"<p>{html.escape(machines.pop())}</p>" if len(machines) == 1 else ""
-    return f"<details><summary>table</summary><table><tr>{head}</tr>{body}</table>{where}</details>"
+    return f"{where}<details><summary>table</summary><table><tr>{head}</tr>{body}</table></details>"
 
 
 PAGE = """<!doctype html>
@@ -199,7 +198,8 @@ td, th {{ border-bottom: 1px solid #ccc; padding: 0.2rem 0.6rem; text-align: lef
 .bad {{ color: #b03030; }}
 details {{ overflow-x: auto; }}
 </style></head><body><main><h1>nst_nd benchmarks</h1>
-<p>{when}, {machine}. Ratios are of runs in turn in one process; bars are medians, whiskers 20 and 80 %.</p>
+<p>{when}. Ratios compare runs of one call of a program on one machine; where bars have whiskers, they are medians of
+runs in turn, with 20 and 80 %.</p>
 {parts}
 </main></body></html>
 """

@@ -65,8 +65,8 @@ class Here:
         raise AssertionError(f"still {job['state']}: {job}")
 
 
-def service_in(folder, most=2**20):
-    jobs = Jobs(folder / "jobs", folder / "kept")
+def service_in(folder, most=2**20, at_once=1):
+    jobs = Jobs(folder / "jobs", folder / "kept", at_once)
     service = Service(Uploads(folder / "uploads", most), jobs, TOKEN, Tickets())
     return Here(service, TestClient(application(service), base_url=HERE, follow_redirects=False), folder)
 

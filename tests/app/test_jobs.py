@@ -14,6 +14,7 @@ import yaml
 from app_files import picture, service_in
 
 from nst_nd.app import jobs as module
+from nst_nd.app import orders
 from nst_nd.app import workplace as workplaces
 from nst_nd.app.workplace import PREFIX, remove_stale, workplace
 from nst_nd.cli.main import main
@@ -58,6 +59,26 @@ def test_one_at_a_time(here, stub):
     here("POST", f"api/jobs/{second}/stop")
     here.until(second, "stopped")
     assert here.job(third)["state"] == "stopped"
+
+
+def test_two_at_a_time_share_the_machine(tmp_path, stub, monkeypatch):
+    monkeypatch.setattr(orders, "whole_memory", lambda: 10 * 2**30)
+    monkeypatch.setattr(orders.torch, "get_num_threads", lambda: 5)
+    here = service_in(tmp_path, at_once=2)
+    try:
+        first, second, third = (here.start(100) for _ in range(3))
+        here.until_a_step(first)
+        here.until_a_step(second)
+        assert here.job(third)["state"] == "queued"
+        values = yaml.safe_load(here("GET", f"api/jobs/{second}/files/yaml").text)
+        assert values["threads"] == 2
+        assert values["max_memory"] == f"{int(orders.SHARE * 10 * 2**10) // 2}MiB"
+        here("POST", f"api/jobs/{second}/stop")
+        here.until(second, "stopped")
+        here.until_a_step(third)
+        assert here.job(first)["state"] == "running"
+    finally:
+        here.service.jobs.close()
 
 
 def test_asked_twice_to_stop_is_asked_once(here, stub):
